@@ -1,0 +1,53 @@
+# Millrace: `make demo` sets up everything and runs the main job, `make test` sets up everything and passes the tests.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint format bench chaos clean generate
+.DEFAULT_GOAL := demo
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	  sys.exit(0 if v >= (3, 11) else f"Millrace needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Use: make PYTHON=python3.11 ...")'
+	@echo "creating $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: install it (Debian: apt install python3-venv) and try again"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	@echo "installing Millrace and what the demo needs (a minute or two the first time) ..."
+	@$(PIP) install -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	@echo "installing Millrace and what the tests need (a minute or two the first time) ..."
+	@$(PIP) install -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/millrace demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q --timeout=300
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_client.py --check
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/.dev
+	$(BIN)/python scripts/generate_client.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/.dev
+	MILLRACE_CHAOS_TRIALS=$${MILLRACE_CHAOS_TRIALS:-50} $(BIN)/python -m pytest -q tests/chaos --timeout=3600
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

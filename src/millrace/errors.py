@@ -1,0 +1,224 @@
+"""Every error Millrace raises on purpose.
+
+A message says what was wrong, with which value, and what to do about it. Errors of other libraries are translated where
+those libraries are used; the user's own exception is never wrapped when it is raised again in the same process.
+
+    MillraceError
+    ├─ InvalidInput 422     ParameterError · EntrypointError · ScheduleError · SettingsError · SpecError · ClosureError
+    ├─ NotFound 404         MissingFlow · MissingDeployment
+    ├─ Ambiguous 422        UnspecifiedFlow · UnspecifiedDeployment
+    ├─ Conflict 409         AlreadyExists · StateRefused · LeaseLost
+    ├─ NotAllowed 403       Unauthenticated 401
+    ├─ TooLarge 413
+    ├─ Busy 503             (with the seconds to wait)
+    ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
+    ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut
+    ├─ DeployError          BuildFailed · PushFailed · PreflightFailed · DeploymentApplyError
+    └─ PluginMissing        (says what to install)
+
+`status` is the HTTP status the server answers with when the error reaches it.
+"""
+
+from __future__ import annotations
+
+
+class MillraceError(Exception):
+    """The root of the tree."""
+
+    status = 500
+
+    @property
+    def message(self) -> str:
+        """The text for people: one paragraph, no traceback."""
+        return str(self)
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython calls this: in a notebook our own errors print their message, not sixty lines of our frames.
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InvalidInput(MillraceError, ValueError):
+    """A value given by the user cannot be used."""
+
+    status = 422
+
+
+class ParameterError(InvalidInput):
+    """A flow parameter is unknown, missing or of the wrong type."""
+
+
+class EntrypointError(InvalidInput):
+    """An entrypoint cannot be parsed, found or loaded."""
+
+
+class ScheduleError(InvalidInput):
+    """A schedule can never fire or cannot be understood."""
+
+
+class SettingsError(InvalidInput):
+    """A setting has a value that cannot be used."""
+
+
+class ClosureError(InvalidInput):
+    """A name a flow needs cannot be shipped with it: the message names the variable, its cell and the remedy."""
+
+
+class SpecError(InvalidInput):
+    """A specification file is wrong.
+
+    Args:
+        message: what is wrong and the remedy.
+        file: the file, as the user named it.
+        line: the line, counted from 1, where known.
+    """
+
+    def __init__(self, message: str, file: str | None = None, line: int | None = None) -> None:
+        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(place + message)
+        self.file = file
+        self.line = line
+
+
+class NotFound(MillraceError, LookupError):
+    """Something named by the user does not exist."""
+
+    status = 404
+
+
+class MissingFlow(NotFound):
+    """A file, module or notebook does not hold the flow."""
+
+
+class MissingDeployment(NotFound):
+    """No deployment has this name or id."""
+
+
+class Ambiguous(InvalidInput):
+    """More than one thing fits."""
+
+
+class UnspecifiedFlow(Ambiguous):
+    """A file holds several flows and none was named."""
+
+
+class UnspecifiedDeployment(Ambiguous):
+    """A file holds several deployments and none was named."""
+
+
+class Conflict(MillraceError):
+    """The request does not fit what is stored."""
+
+    status = 409
+
+
+class AlreadyExists(Conflict):
+    """A thing of this name exists."""
+
+
+class StateRefused(Conflict):
+    """The judge refused a state."""
+
+
+class LeaseLost(Conflict):
+    """Another attempt holds this run: the writer must stop."""
+
+
+class NotAllowed(MillraceError):
+    """The request is refused for who or where it comes from."""
+
+    status = 403
+
+
+class Unauthenticated(NotAllowed):
+    """The token is missing or wrong."""
+
+    status = 401
+
+
+class TooLarge(InvalidInput):
+    """A body is over the limit."""
+
+    status = 413
+
+
+class Busy(MillraceError):
+    """The server cannot do this now.
+
+    Args:
+        message: why.
+        retry_after: seconds to wait before asking again.
+    """
+
+    status = 503
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServerUnavailable(MillraceError, ConnectionError):
+    """No server answers; the message says how to start one."""
+
+    status = 503
+
+
+class RunError(MillraceError):
+    """A run did not complete."""
+
+
+class RunFailed(RunError):
+    """A run ended in the state Failed, and its exception is not at hand in this process."""
+
+
+class CellFailed(RunFailed):
+    """A cell of a notebook flow raised.
+
+    Args:
+        cell: its number, counted from 1 over all cells, as a reader counts them.
+        ename: the name of the exception's class.
+        evalue: the exception's text.
+        traceback: the lines of the traceback, without terminal colours.
+    """
+
+    def __init__(self, cell: int, ename: str, evalue: str, traceback: list[str] | None = None) -> None:
+        super().__init__(f"cell {cell} failed with {ename}: {evalue}")
+        self.cell = cell
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = traceback or []
+
+
+class RunCrashed(RunError):
+    """A run's process, container or kernel died."""
+
+
+class RunCancelled(RunError):
+    """A run was cancelled."""
+
+
+class RunTimedOut(RunFailed):
+    """A run took longer than its time-out."""
+
+
+class DeployError(MillraceError):
+    """A deployment could not be made."""
+
+
+class BuildFailed(DeployError):
+    """An image could not be built."""
+
+
+class PushFailed(DeployError):
+    """An image could not be pushed."""
+
+
+class PreflightFailed(DeployError):
+    """The code does not run in a clean process: deploying it would only move the failure to tonight."""
+
+
+class DeploymentApplyError(DeployError):
+    """The server refused a deployment."""
+
+
+class PluginMissing(MillraceError, ImportError):
+    """An optional package is needed; the message says what to install."""

@@ -1,0 +1,359 @@
+"""The wire: every operation of the API, one line each.
+
+The server's routes, both clients and the page of the API come from this table; a test asserts that they agree. All paths
+lie under `/api` and are answered with and without their trailing slash. Where Prefect 3 has the operation, name of path
+and shape are its own; ours stand under `/millrace` and `/admin/millrace`, which it does not use.
+
+Source of the shapes: the Prefect 3 REST API, version 0.8.4, as its client 3.8.8 uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from millrace.schema import artifacts, deployments, events, flows, logs, pools, queries, runs, states
+from millrace.schema.fields import DateTime, JsonObject, Model
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the API.
+
+    Args:
+        name: the name of the handler and of the method of both clients.
+        method: the HTTP method.
+        path: below `/api`; names in braces are parameters.
+        answer: the type of the answer's JSON; None: no body.
+        body: the type of the request's JSON; None: no body.
+        query: the query parameters and their types.
+        status: the status of success. Where the original answers 200 for a thing that existed and 201 for a new one,
+            the handler says which.
+        paths: the types of the path parameters that are not UUIDs.
+        body_optional: an absent body is an empty one.
+        doc: one line for people.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
+    path: str
+    answer: Any = None
+    body: Any = None
+    status: int = 200
+    query: dict[str, Any] = field(default_factory=dict)
+    paths: dict[str, Any] = field(default_factory=dict)
+    body_optional: bool = False
+    doc: str = ""
+
+    @property
+    def path_parameters(self) -> dict[str, Any]:
+        """The names in the path and their types, in order."""
+        return {name: self.paths.get(name, UUID) for name in re.findall(r"{(\w+)}", self.path)}
+
+    @property
+    def ours(self) -> bool:
+        """Whether Prefect does not have it."""
+        return "/millrace" in self.path
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A connection that stays open.
+
+    Args:
+        name: the name of its handler in `server/streams.py`.
+        kind: websocket, or server-sent events.
+        path: below `/api`.
+        doc: one line for people.
+    """
+
+    name: str
+    kind: Literal["websocket", "sse"]
+    path: str
+    doc: str = ""
+
+
+class ServerInfo(Model):
+    """What a Millrace server says of itself; other servers answer 404."""
+
+    version: str
+    api_version: str
+    embedded: bool
+    home: str | None = Field(None, description="The data directory, told only over the embedded server's own socket.")
+    server_time: DateTime
+    features: list[str]
+
+
+class ServerStorage(Model):
+    """Where results lie by default; kept for the wire."""
+
+    default_result_storage_block_id: UUID | None = None
+
+
+class RunResume(Model):
+    """The body of resume."""
+
+    run_input: JsonObject | None = None
+
+
+class Counters(Model):
+    """How busy a server is: what `millrace status` shows."""
+
+    running: int = 0
+    pending: int = 0
+    scheduled: int = 0
+    late: int = 0
+    deployments: int = 0
+    active_schedules: int = 0
+    next_due: DateTime | None = None
+    workers_online: int = 0
+
+
+NAMED = {"name": str}
+POOL = {"work_pool_name": str}
+Op = Operation
+
+OPERATIONS: tuple[Operation, ...] = (
+    # -- the server itself
+    Op("health", "GET", "/health", bool, doc="true when the server answers"),
+    Op("ready", "GET", "/ready", bool, doc="true when the database answers"),
+    Op("server_version", "GET", "/admin/version", str, doc="the version of the API's implementation"),
+    Op("server_storage", "GET", "/admin/storage", ServerStorage, doc="the default result storage"),
+    Op("server_info", "GET", "/admin/millrace", ServerInfo, doc="that this is Millrace, and what it offers"),
+    Op("counters", "GET", "/millrace/counters", Counters, doc="how busy the server is"),
+    # -- flows
+    Op("create_flow", "POST", "/flows/", flows.Flow, flows.FlowCreate, 201, doc="register a flow; 200 if it was known"),
+    Op("read_flows", "POST", "/flows/filter", list[flows.Flow], queries.FlowQuery, body_optional=True),
+    Op("read_flow_by_name", "GET", "/flows/name/{name}", flows.Flow, paths=NAMED),
+    Op("read_flow", "GET", "/flows/{id}", flows.Flow),
+    Op("delete_flow", "DELETE", "/flows/{id}", status=204, doc="with its runs and deployments"),
+    # -- flow runs
+    Op("create_flow_run", "POST", "/flow_runs/", runs.FlowRun, runs.FlowRunCreate, 201),
+    Op("read_flow_runs", "POST", "/flow_runs/filter", list[runs.FlowRun], queries.FlowRunQuery, body_optional=True),
+    Op("count_flow_runs", "POST", "/flow_runs/count", int, queries.FlowRunQuery, body_optional=True),
+    Op("read_flow_run", "GET", "/flow_runs/{id}", runs.FlowRun),
+    Op("update_flow_run", "PATCH", "/flow_runs/{id}", body=runs.FlowRunUpdate, status=204),
+    Op("delete_flow_run", "DELETE", "/flow_runs/{id}", status=204),
+    Op("label_flow_run", "PATCH", "/flow_runs/{id}/labels", body=JsonObject, status=204, doc="add labels"),
+    Op(
+        "set_flow_run_state",
+        "POST",
+        "/flow_runs/{id}/set_state",
+        states.OrchestrationResult,
+        states.SetState,
+        201,
+        doc="propose a state; the judge answers ACCEPT, REJECT (with the state to take), ABORT or WAIT",
+    ),
+    Op("read_flow_run_states", "GET", "/flow_run_states/", list[states.State], query={"flow_run_id": UUID}),
+    Op(
+        "begin_flow_run", "POST", "/millrace/flow_runs/begin", runs.BegunRun, runs.BeginRun, 201, doc="create and lease"
+    ),
+    Op("extend_leases", "POST", "/millrace/leases/extend", runs.ExtendedLeases, runs.ExtendLeases),
+    Op("release_lease", "POST", "/millrace/leases/release", body=runs.ReleaseLease, status=204),
+    # -- task runs
+    Op("create_task_run", "POST", "/task_runs/", runs.TaskRun, runs.TaskRunCreate, 201),
+    Op("read_task_runs", "POST", "/task_runs/filter", list[runs.TaskRun], queries.TaskRunQuery, body_optional=True),
+    Op("count_task_runs", "POST", "/task_runs/count", int, queries.TaskRunQuery, body_optional=True),
+    Op("read_task_run", "GET", "/task_runs/{id}", runs.TaskRun),
+    # -- events and logs
+    Op("create_events", "POST", "/events", body=list[events.Event], status=204, doc="store events; task runs come so"),
+    Op("read_events", "POST", "/events/filter", events.EventPage, events.EventQuery, body_optional=True),
+    Op("create_logs", "POST", "/logs/", body=list[logs.LogCreate], status=201),
+    Op("read_logs", "POST", "/logs/filter", list[logs.Log], logs.LogQuery, body_optional=True),
+    # -- artifacts
+    Op("create_artifact", "POST", "/artifacts/", artifacts.Artifact, artifacts.ArtifactCreate, 201),
+    Op(
+        "read_artifacts",
+        "POST",
+        "/artifacts/filter",
+        list[artifacts.Artifact],
+        artifacts.ArtifactQuery,
+        body_optional=True,
+    ),
+    Op(
+        "read_latest_artifacts",
+        "POST",
+        "/artifacts/latest/filter",
+        list[artifacts.ArtifactCollection],
+        artifacts.ArtifactQuery,
+        body_optional=True,
+    ),
+    Op("update_artifact", "PATCH", "/artifacts/{id}", body=artifacts.ArtifactUpdate, status=204),
+    # -- deployments
+    Op(
+        "create_deployment",
+        "POST",
+        "/deployments/",
+        deployments.Deployment,
+        deployments.DeploymentCreate,
+        201,
+        doc="create, or replace the one of this flow and name (200)",
+    ),
+    Op(
+        "read_deployments",
+        "POST",
+        "/deployments/filter",
+        list[deployments.Deployment],
+        queries.DeploymentQuery,
+        body_optional=True,
+    ),
+    Op("count_deployments", "POST", "/deployments/count", int, queries.DeploymentQuery, body_optional=True),
+    Op(
+        "scheduled_runs_of_deployments",
+        "POST",
+        "/deployments/get_scheduled_flow_runs",
+        list[runs.FlowRun],
+        pools.DeploymentScheduledRunsQuery,
+    ),
+    Op(
+        "read_deployment_by_name",
+        "GET",
+        "/deployments/name/{flow_name}/{deployment_name}",
+        deployments.Deployment,
+        paths={"flow_name": str, "deployment_name": str},
+    ),
+    Op("read_deployment", "GET", "/deployments/{id}", deployments.Deployment),
+    Op("update_deployment", "PATCH", "/deployments/{id}", body=deployments.DeploymentUpdate, status=204),
+    Op("delete_deployment", "DELETE", "/deployments/{id}", status=204),
+    Op("pause_deployment", "POST", "/deployments/{id}/pause_deployment", doc="all its schedules rest"),
+    Op("resume_deployment", "POST", "/deployments/{id}/resume_deployment"),
+    Op(
+        "create_flow_run_from_deployment",
+        "POST",
+        "/deployments/{id}/create_flow_run",
+        runs.FlowRun,
+        runs.DeploymentFlowRunCreate,
+        201,
+        doc="a run of the deployment; with a known idempotency key the known run (200)",
+    ),
+    Op(
+        "create_deployment_schedules",
+        "POST",
+        "/deployments/{id}/schedules",
+        list[deployments.DeploymentSchedule],
+        list[deployments.DeploymentScheduleCreate],
+        201,
+    ),
+    Op("read_deployment_schedules", "GET", "/deployments/{id}/schedules", list[deployments.DeploymentSchedule]),
+    Op(
+        "update_deployment_schedule",
+        "PATCH",
+        "/deployments/{id}/schedules/{schedule_id}",
+        body=deployments.DeploymentScheduleUpdate,
+        status=204,
+    ),
+    Op("delete_deployment_schedule", "DELETE", "/deployments/{id}/schedules/{schedule_id}", status=204),
+    Op(
+        "read_skipped_fires",
+        "GET",
+        "/millrace/deployments/{id}/skipped",
+        list[deployments.SkippedFire],
+        doc="fires that were missed and not run, newest first",
+    ),
+    Op(
+        "delete_owned_automations",
+        "DELETE",
+        "/automations/owned-by/{resource_id}",
+        status=202,
+        paths={"resource_id": str},
+    ),
+    # -- pools, queues, workers
+    Op("create_work_pool", "POST", "/work_pools/", pools.WorkPool, pools.WorkPoolCreate, 201),
+    Op("read_work_pools", "POST", "/work_pools/filter", list[pools.WorkPool], pools.WorkPoolQuery, body_optional=True),
+    Op("read_work_pool", "GET", "/work_pools/{name}", pools.WorkPool, paths=NAMED),
+    Op("update_work_pool", "PATCH", "/work_pools/{name}", body=pools.WorkPoolUpdate, status=204, paths=NAMED),
+    Op("delete_work_pool", "DELETE", "/work_pools/{name}", status=204, paths=NAMED),
+    Op(
+        "work_pool_concurrency",
+        "POST",
+        "/work_pools/{name}/concurrency_status",
+        pools.PoolConcurrency,
+        pools.PoolConcurrencyQuery,
+        paths=NAMED,
+        body_optional=True,
+    ),
+    Op(
+        "scheduled_runs_of_pool",
+        "POST",
+        "/work_pools/{name}/get_scheduled_flow_runs",
+        list[pools.WorkerFlowRun],
+        pools.ScheduledRunsQuery,
+        paths=NAMED,
+        body_optional=True,
+    ),
+    Op(
+        "create_work_queue",
+        "POST",
+        "/work_pools/{work_pool_name}/queues",
+        pools.WorkQueue,
+        pools.WorkQueueCreate,
+        201,
+        paths=POOL,
+    ),
+    Op(
+        "read_work_queues",
+        "POST",
+        "/work_pools/{work_pool_name}/queues/filter",
+        list[pools.WorkQueue],
+        pools.WorkQueueQuery,
+        paths=POOL,
+        body_optional=True,
+    ),
+    Op(
+        "read_work_queue_by_name",
+        "GET",
+        "/work_pools/{work_pool_name}/queues/{name}",
+        pools.WorkQueue,
+        paths={**POOL, **NAMED},
+    ),
+    Op("read_work_queue", "GET", "/work_queues/{id}", pools.WorkQueue),
+    Op("read_work_queue_status", "GET", "/work_queues/{id}/status", pools.QueueStatusDetail),
+    Op("update_work_queue", "PATCH", "/work_queues/{id}", body=pools.WorkQueueUpdate, status=204),
+    Op("delete_work_queue", "DELETE", "/work_queues/{id}", status=204),
+    Op(
+        "read_workers",
+        "POST",
+        "/work_pools/{work_pool_name}/workers/filter",
+        list[pools.Worker],
+        pools.WorkerQuery,
+        paths=POOL,
+        body_optional=True,
+    ),
+    Op(
+        "worker_heartbeat",
+        "POST",
+        "/work_pools/{work_pool_name}/workers/heartbeat",
+        body=pools.WorkerHeartbeat,
+        status=204,
+        paths=POOL,
+    ),
+    Op(
+        "delete_worker",
+        "DELETE",
+        "/work_pools/{work_pool_name}/workers/{name}",
+        status=204,
+        paths={**POOL, **NAMED},
+        doc="forget a worker",
+    ),
+    Op(
+        "claim_flow_runs",
+        "POST",
+        "/millrace/work_pools/{name}/claim",
+        list[pools.ClaimedRun],
+        pools.ClaimRuns,
+        paths=NAMED,
+        doc="take due runs with a lease, or wait for one",
+    ),
+)
+
+STREAMS: tuple[Stream, ...] = (
+    Stream("events_in", "websocket", "/events/in", "clients send events, one JSON object a message"),
+    Stream("events_out", "websocket", "/events/out", "events that match a filter, as they are stored"),
+    Stream("logs_out", "websocket", "/logs/out", "log lines that match a filter, as they are stored"),
+    Stream("worker_channel", "websocket", "/work_pools/{name}/workers/connect", "a worker's heartbeats"),
+    Stream("follow_events", "sse", "/millrace/events", "events after a sequence number, with resume by Last-Event-ID"),
+)

@@ -1,0 +1,119 @@
+"""Every setting, in one class. Each is read from the environment variable `MILLRACE_<NAME>`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from millrace.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """The settings of this process.
+
+    Example:
+        >>> Settings(home="/tmp/mill").home
+        PosixPath('/tmp/mill')
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_", extra="ignore", frozen=True)
+
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("millrace", appauthor=False)),
+        description="The data directory: everything a user made lies under it.",
+    )
+    api_url: str | None = Field(
+        None,
+        description="The API of a shared server, such as http://host:4200/api. Unset: the embedded server of `home`.",
+    )
+    api_token: SecretStr | None = Field(None, description="The bearer token for `api_url`.")
+    api_timeout: float = Field(30.0, gt=0, description="Seconds to wait for one answer of the server.")
+    autostart: bool = Field(True, description="Start the embedded server when something needs it.")
+    lease_seconds: float = Field(30.0, ge=1, description="How long a claim holds without being extended, in seconds.")
+    late_after_seconds: float = Field(15.0, ge=0, description="Seconds after which a due run that nobody took is Late.")
+    sweep_seconds: float = Field(5.0, gt=0, description="Seconds between two looks for lost leases and late runs.")
+    cancel_grace_seconds: float = Field(10.0, ge=0, description="Seconds a cancelled run has to clean up.")
+    idle_exit_seconds: float = Field(
+        1800.0, ge=0, description="The embedded server exits after this many idle seconds with nothing scheduled."
+    )
+    work_pool: str = Field("default", description="The pool that deployments use when none is named.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level of run logs kept.")
+    log_prints: bool = Field(False, description="Turn print() into log lines in flows that do not say.")
+    flow_default_retries: int = Field(0, ge=0, description="Retries of flows that do not say.")
+    flow_default_retry_delay_seconds: float = Field(0.0, ge=0, description="Their delay, in seconds.")
+    task_default_retries: int = Field(0, ge=0, description="Retries of tasks that do not say.")
+    task_default_retry_delay_seconds: float = Field(0.0, ge=0, description="Their delay, in seconds.")
+    display: Literal["auto", "widget", "html", "text"] = Field("auto", description="What notebooks show.")
+    seed: int | None = Field(None, description="Makes the names of runs repeatable, for documents and tests.")
+    allowed_hosts: str = Field("", description="Host names the TCP server answers to besides its own, by comma.")
+    max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="The largest request body, in bytes.")
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("api_url", mode="after")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://, for example http://127.0.0.1:4200/api")
+        return value.rstrip("/")
+
+    # Where things lie under `home`. Everyone asks here, nobody joins paths of their own.
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file of the embedded server."""
+        return self.home / "millrace.db"
+
+    @property
+    def runtime_file(self) -> Path:
+        """What the running embedded server says of itself, as JSON (pid, socket, token, version); mode 0600."""
+        return self.home / "server.json"
+
+    @property
+    def logs_directory(self) -> Path:
+        """The logs of the embedded server and its worker."""
+        return self.home / "logs"
+
+    @property
+    def results_directory(self) -> Path:
+        """Stored results of runs."""
+        return self.home / "results"
+
+    @property
+    def code_directory(self) -> Path:
+        """Exported modules and notebooks of deployments, one folder per content hash."""
+        return self.home / "code"
+
+    def run_directory(self, flow_run_id: object) -> Path:
+        """The folder of one run: its spool, raw output, executed notebook and HTML.
+
+        Args:
+            flow_run_id: the run's UUID.
+        """
+        return self.home / "runs" / str(flow_run_id)
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """The settings of this process, read once; `current.cache_clear()` reads them anew.
+
+    Raises:
+        SettingsError: an environment variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"MILLRACE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()
+        )
+        raise SettingsError(f"{problems}. Correct or unset it.") from None
