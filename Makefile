@@ -35,6 +35,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_client.py --check
+	$(BIN)/python scripts/generate_docs.py --check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -42,6 +43,7 @@ format: $(VENV)/.dev
 
 generate: $(VENV)/.dev
 	$(BIN)/python scripts/generate_client.py
+	$(BIN)/python scripts/generate_docs.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

@@ -14,6 +14,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
     ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut
     ├─ DeployError          BuildFailed · PushFailed · PreflightFailed · DeploymentApplyError
+    ├─ MissingContext       (something was asked of the current run, and there is none)
     └─ PluginMissing        (says what to install)
 
 `status` is the HTTP status the server answers with when the error reaches it.
@@ -196,7 +197,7 @@ class RunCancelled(RunError):
     """A run was cancelled."""
 
 
-class RunTimedOut(RunFailed):
+class RunTimedOut(RunFailed, TimeoutError):
     """A run took longer than its time-out."""
 
 
@@ -218,6 +219,10 @@ class PreflightFailed(DeployError):
 
 class DeploymentApplyError(DeployError):
     """The server refused a deployment."""
+
+
+class MissingContext(MillraceError, RuntimeError):
+    """Something was asked of the current run outside of any run."""
 
 
 class PluginMissing(MillraceError, ImportError):

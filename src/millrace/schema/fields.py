@@ -20,7 +20,7 @@ class Model(BaseModel):
     Unknown fields are ignored: a newer client may say more than we know, and loses nothing by it.
     """
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True, validate_default=False)
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, validate_default=False, defer_build=True)
 
 
 def _utc(value: datetime) -> datetime:

@@ -1,0 +1,51 @@
+"""How long `import` takes, in a fresh process each time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import peer
+from benchmarks.measure import Row, median_ms
+
+
+def _import(python: str | Path, statement: str, home: Path) -> float:
+    def once() -> None:
+        subprocess.run([str(python), "-c", statement], check=True, env=peer.environment(home), capture_output=True)
+
+    once()
+    return median_ms(once, 7)
+
+
+def rows(place: Path) -> list[Row]:
+    """The table's rows."""
+    bare = _import(sys.executable, "pass", place)
+    ours = _import(sys.executable, "from millrace import flow, task; flow, task", place)
+    theirs = _import(peer.python(), "from prefect import flow, task", place)
+    limit = _import(sys.executable, "import pydantic, httpx; pydantic.BaseModel", place)
+    magic = (
+        "import time; t = time.perf_counter(); from IPython.core.interactiveshell import InteractiveShell as S; s = S()"
+    )
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{magic}; t = time.perf_counter(); s.run_line_magic('load_ext', 'millrace'); print(time.perf_counter() - t)",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=peer.environment(place),
+    )
+    return [
+        Row(
+            "import",
+            ours - bare,
+            theirs - bare,
+            limit - bare,
+            "≤ 1.3 × the limit",
+            "less the bare interpreter; limit: pydantic and httpx",
+        ),
+        Row("%load_ext millrace", 1000 * float(loaded.stdout), None, None, "≤ 500 ms", "in IPython, once"),
+    ]

@@ -1,0 +1,111 @@
+"""Timing and the table of results."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured thing, in milliseconds (medians).
+
+    Args:
+        what: what is measured.
+        ours: Millrace.
+        peer: Prefect or papermill; None where it was not measured.
+        limit: what the work itself needs.
+        target: what `docs/performance` asks for, as text.
+        note: how it was measured.
+    """
+
+    what: str
+    ours: float
+    peer: float | None
+    limit: float | None
+    target: str
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        """The row of the table."""
+
+        def number(value: float | None) -> str:
+            return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
+
+        def ratio(value: float | None) -> str:
+            return (
+                "–"
+                if not value
+                else f"{value / self.ours:,.1f} ×"
+                if value >= self.ours
+                else f"{value / self.ours:.2f} ×"
+            )
+
+        return [
+            self.what,
+            number(self.ours),
+            number(self.peer),
+            ratio(self.peer),
+            number(self.limit),
+            self.target,
+            self.note,
+        ]
+
+
+def median_ms(run: Callable[[], object], times: int) -> float:
+    """The median duration of a call, in milliseconds."""
+    spent = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - start)
+    return 1000 * statistics.median(spent)
+
+
+def program(python: str | Path, text: str, env: dict[str, str] | None = None, timeout: float = 600) -> str:
+    """What a program prints, run in a process of its own."""
+    done = subprocess.run(
+        [str(python), "-c", text], env=env, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{text[:200]}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def machine() -> str:
+    """Where this ran."""
+    model = ""
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    return f"{os.cpu_count()} cores, {model or platform.processor()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def markdown(rows: Iterable[Row], versions: dict[str, str]) -> str:
+    """The page of results."""
+    head = ["what", "ours (ms)", "peer (ms)", "peer / ours", "limit (ms)", "target", "how"]
+    lines = [
+        "# Results",
+        "",
+        f"Medians of one run on one machine ({machine()}); absolute times are not to be compared between machines.",
+        "Written by `make bench`. Versions: "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + ".",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def our_versions() -> dict[str, str]:
+    """What we measured with."""
+    return {"millrace": version("millrace"), "python": sys.version.split()[0]}

@@ -1,0 +1,122 @@
+"""Millrace: flows from notebook cells, called, watched, scheduled and run on a worker.
+
+The public names; each is loaded when it is first used, so that `import millrace` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from millrace.client.asynchronous import AsyncClient as AsyncClient
+    from millrace.client.handle import RunHandle as RunHandle
+    from millrace.client.locate import aconnect as aconnect
+    from millrace.client.locate import connect as connect
+    from millrace.client.synchronous import Client as Client
+    from millrace.deploy.batch import deploy as deploy
+    from millrace.deploy.deployment import RunnerDeployment as RunnerDeployment
+    from millrace.deploy.deployment import deploy_notebook as deploy_notebook
+    from millrace.deploy.run import arun_deployment as arun_deployment
+    from millrace.deploy.run import run_deployment as run_deployment
+    from millrace.deploy.serve import serve as serve
+    from millrace.engine.context import FlowRunContext as FlowRunContext
+    from millrace.engine.context import TaskRunContext as TaskRunContext
+    from millrace.engine.context import get_run_logger as get_run_logger
+    from millrace.engine.context import tags as tags
+    from millrace.engine.futures import TaskFuture as TaskFuture
+    from millrace.engine.futures import as_completed as as_completed
+    from millrace.engine.futures import unmapped as unmapped
+    from millrace.engine.futures import wait as wait
+    from millrace.engine.runners import InlineTaskRunner as InlineTaskRunner
+    from millrace.engine.runners import ThreadPoolTaskRunner as ThreadPoolTaskRunner
+    from millrace.engine.states import Cancelled as Cancelled
+    from millrace.engine.states import Completed as Completed
+    from millrace.engine.states import Failed as Failed
+    from millrace.flows import Flow as Flow
+    from millrace.flows import flow as flow
+    from millrace.jupyter.forms import deploy_form as deploy_form
+    from millrace.jupyter.monitor import watch as watch
+    from millrace.schema.states import State as State
+    from millrace.schema.states import StateType as StateType
+    from millrace.tasks import Task as Task
+    from millrace.tasks import task as task
+
+_NAMES = {
+    "AsyncClient": "millrace.client.asynchronous",
+    "Cancelled": "millrace.engine.states",
+    "Client": "millrace.client.synchronous",
+    "Completed": "millrace.engine.states",
+    "Cron": "millrace.schedules",
+    "Failed": "millrace.engine.states",
+    "Flow": "millrace.flows",
+    "FlowRunContext": "millrace.engine.context",
+    "InlineTaskRunner": "millrace.engine.runners",
+    "Interval": "millrace.schedules",
+    "MillraceError": "millrace.errors",
+    "ParameterError": "millrace.errors",
+    "RRule": "millrace.schedules",
+    "RunHandle": "millrace.client.handle",
+    "RunnerDeployment": "millrace.deploy.deployment",
+    "State": "millrace.schema.states",
+    "StateType": "millrace.schema.states",
+    "Task": "millrace.tasks",
+    "TaskFuture": "millrace.engine.futures",
+    "TaskRunContext": "millrace.engine.context",
+    "ThreadPoolTaskRunner": "millrace.engine.runners",
+    "aconnect": "millrace.client.locate",
+    "arun_deployment": "millrace.deploy.run",
+    "as_completed": "millrace.engine.futures",
+    "connect": "millrace.client.locate",
+    "deploy": "millrace.deploy.batch",
+    "deploy_form": "millrace.jupyter.forms",
+    "deploy_notebook": "millrace.deploy.deployment",
+    "flow": "millrace.flows",
+    "get_run_logger": "millrace.engine.context",
+    "run_deployment": "millrace.deploy.run",
+    "serve": "millrace.deploy.serve",
+    "tags": "millrace.engine.context",
+    "task": "millrace.tasks",
+    "unmapped": "millrace.engine.futures",
+    "wait": "millrace.engine.futures",
+    "watch": "millrace.jupyter.monitor",
+}
+
+# `millrace.deploy` is a package too; it can be called, see there.
+__all__ = [*_NAMES, "load_ipython_extension"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        try:
+            return version("millrace")
+        except PackageNotFoundError:
+            return "0"
+    if name not in _NAMES:
+        raise AttributeError(f"module 'millrace' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_NAMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES, "__version__"])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext millrace` calls.
+
+    Args:
+        shell: the IPython shell.
+    """
+    importlib.import_module("millrace.jupyter.extension").load_ipython_extension(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """What `%unload_ext millrace` calls.
+
+    Args:
+        shell: the IPython shell.
+    """
+    importlib.import_module("millrace.jupyter.extension").unload_ipython_extension(shell)

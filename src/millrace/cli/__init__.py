@@ -1,0 +1,101 @@
+"""The command line: one file for each noun, loaded when its command is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from millrace import errors, plugins
+
+HELP = """Flows from notebook cells: called, watched, scheduled and run on a worker.
+
+Exit codes: 0 done; 1 it failed, or the run did not complete; 2 wrong usage or value; 3 there is no such thing;
+4 no server answers; 5 the time was up and the run goes on; 130 interrupted.
+"""
+
+DONE, FAILED, MISUSED, MISSING, NO_SERVER, TIME_UP, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+COMMANDS = MappingProxyType(
+    {
+        "up": "millrace.cli.embedded:up",
+        "status": "millrace.cli.embedded:status",
+        "down": "millrace.cli.embedded:down",
+        "deploy": "millrace.cli.deploy:app",
+        "deployment": "millrace.cli.deployment:app",
+        "flow-run": "millrace.cli.flow_run:app",
+        "notebook": "millrace.cli.notebook:app",
+        "work-pool": "millrace.cli.work_pool:app",
+        "worker": "millrace.cli.worker:app",
+        "server": "millrace.cli.server:app",
+        "demo": "millrace.cli.tour:app",
+        "version": "millrace.cli.version:app",
+    }
+)
+
+
+class Nouns(TyperGroup):
+    """The commands of `millrace`, each loaded when it is asked for."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = dict.fromkeys(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, loaded."""
+        if cmd_name not in COMMANDS:
+            return None
+        if self.commands[cmd_name] is None:
+            command = typer.main.get_command(plugins.load(COMMANDS[cmd_name]))
+            command.name = cmd_name
+            self.commands[cmd_name] = command
+        return self.commands[cmd_name]
+
+
+app = typer.Typer(
+    cls=Nouns,
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that an error stands for.
+
+    Args:
+        error: what ended a command.
+    """
+    kinds: tuple[tuple[type[BaseException], int], ...] = (
+        (errors.ServerUnavailable, NO_SERVER),
+        (errors.NotFound, MISSING),
+        (errors.InvalidInput, MISUSED),
+        (errors.RunError, FAILED),
+        (TimeoutError, TIME_UP),
+        (KeyboardInterrupt, INTERRUPTED),
+    )
+    return next((code for kind, code in kinds if isinstance(error, kind)), FAILED)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits.
+
+    Args:
+        arguments: the words of the command line; None: those of this process.
+    """
+    try:
+        typer.main.get_command(app).main(args=arguments, prog_name="millrace")
+    except (errors.MillraceError, TimeoutError) as error:
+        print(f"millrace: {error}", file=sys.stderr)
+        sys.exit(exit_code(error))

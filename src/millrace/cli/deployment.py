@@ -1,0 +1,184 @@
+"""`millrace deployment …`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from millrace.cli.options import Parameters, Tags, Yes, confirm, moment, values
+from millrace.cli.output import Format, Output, emit, facts, note, say, table, when
+from millrace.cli.reach import reach
+from millrace.cli.watch import code, ended
+from millrace.cli.watch import watch as watched
+from millrace.client.synchronous import Client
+from millrace.errors import InvalidInput, MissingDeployment, NotFound
+from millrace.schema.deployments import Deployment, DeploymentSchedule
+from millrace.schema.fields import now
+from millrace.schema.flows import FlowFilter, TextCondition
+from millrace.schema.queries import DeploymentQuery
+from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun
+from millrace.schema.states import scheduled
+
+app = typer.Typer(no_args_is_help=True, help="Deployments: flows with a place, parameters and schedules.")
+Which = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="FLOW/NAME, or its id.")]
+
+
+def find(client: Client, text: str) -> Deployment:
+    """The deployment of this id or `flow/name`.
+
+    Raises:
+        MissingDeployment: there is none; the message lists some.
+    """
+    try:
+        try:
+            return client.read_deployment(UUID(text))
+        except ValueError:
+            flow, _, name = text.rpartition("/")
+            if flow:
+                return client.read_deployment_by_name(flow, name)
+    except NotFound:
+        pass
+    known = [full for _, full in _named(client, client.read_deployments(limit=200))]
+    listed = f" Deployments here: {', '.join(known[:10])}." if known else " There are none here yet: millrace deploy."
+    raise MissingDeployment(f"There is no deployment {text!r}.{listed}")
+
+
+def _named(client: Client, found: list[Deployment]) -> list[tuple[Deployment, str]]:
+    flows: dict[UUID, str] = {}
+    for one in found:
+        if one.flow_id not in flows:
+            flows[one.flow_id] = client.read_flow(one.flow_id).name
+    return [(one, f"{flows[one.flow_id]}/{one.name}") for one in found]
+
+
+@app.command("ls")
+def list_(
+    flow: Annotated[str | None, typer.Option("--flow", help="Only of this flow.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """List deployments."""
+    client = reach()
+    only = FlowFilter(name=TextCondition(any_=[flow])) if flow else None
+    found = client.read_deployments(DeploymentQuery(flows=only, limit=200))
+    if output is Format.JSON:
+        emit(found)
+        return
+    rows = [
+        (full, one.work_pool_name, "; ".join(map(_words, one.schedules)), "paused" if one.paused else "active", one.id)
+        for one, full in _named(client, found)
+    ]
+    table(("NAME", "POOL", "SCHEDULES", "", "ID"), rows, empty="There are no deployments.")
+
+
+def _words(schedule: DeploymentSchedule) -> str:
+    return schedule.schedule.describe() + ("" if schedule.active else " (paused)")
+
+
+def _next(schedule: DeploymentSchedule) -> str:
+    return when(next((fire.instant for fire in schedule.schedule.fires(now())), None)) if schedule.active else ""
+
+
+@app.command()
+def inspect(deployment: Which, output: Output = Format.TEXT) -> None:
+    """Show a deployment and when it runs next."""
+    client = reach()
+    found = find(client, deployment)
+    if output is Format.JSON:
+        emit(found)
+        return
+    facts(
+        {
+            "name": _named(client, [found])[0][1],
+            "id": found.id,
+            "description": found.description,
+            "entrypoint": found.entrypoint,
+            "path": found.path,
+            "version": found.version,
+            "pool": found.work_pool_name,
+            "queue": found.work_queue_name,
+            "parameters": found.parameters,
+            "job variables": found.job_variables,
+            "tags": found.tags,
+            "paused": found.paused,
+            "status": found.status and found.status.value,
+            "updated": found.updated,
+        }
+    )
+    rows = [(_words(one), _next(one), one.id) for one in found.schedules]
+    table(("SCHEDULE", "NEXT", "ID"), rows, empty="It has no schedules.")
+
+
+@app.command()
+def run(
+    deployment: Which,
+    param: Parameters = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show what the run does until it is over.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="With --watch: seconds to watch, at most.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="With a known key the known run is taken.")
+    ] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="When, in ISO 8601.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The run's name.")] = None,
+    tag: Tags = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Run a deployment. With --watch the exit code is 0 only if the run completed."""
+    if timeout is not None and not watch:
+        raise InvalidInput("--timeout belongs to --watch, which is not given.")
+    client = reach()
+    found = find(client, deployment)
+    chosen: dict[str, Any] = {"name": name} if name else {}
+    body = DeploymentFlowRunCreate(
+        state=scheduled(moment(at) or now()),
+        parameters=values(found.parameter_openapi_schema, param),
+        idempotency_key=idempotency_key,
+        tags=tag or [],
+        **chosen,
+    )
+    made = client.create_flow_run_from_deployment(found.id, body)
+    if watch:
+        _watch(client, made, timeout, output)
+    if output is Format.JSON:
+        emit(made)
+        return
+    say(f"The run {made.name!r} is {made.state_name}, due {when(made.expected_start_time)}.")
+    say(f"Watch it: millrace flow-run watch {made.id}")
+
+
+def _watch(client: Client, made: FlowRun, timeout: float | None, output: Format) -> None:
+    if output is Format.JSON:
+        over = watched(client, made, timeout=timeout, quiet=True)
+        emit(over)
+        raise typer.Exit(code(over))
+    note(f"The run {made.name!r} ({made.id}):")
+    raise typer.Exit(ended(watched(client, made, timeout=timeout)))
+
+
+@app.command()
+def pause(deployment: Which) -> None:
+    """Let all its schedules rest."""
+    client = reach()
+    client.pause_deployment(find(client, deployment).id)
+    say(f"Paused the deployment {deployment!r}.")
+
+
+@app.command()
+def resume(deployment: Which) -> None:
+    """Let its schedules run again."""
+    client = reach()
+    client.resume_deployment(find(client, deployment).id)
+    say(f"Resumed the deployment {deployment!r}.")
+
+
+@app.command()
+def delete(deployment: Which, yes: Yes = False) -> None:
+    """Remove a deployment and its schedules; its runs stay."""
+    client = reach()
+    found = find(client, deployment)
+    confirm(f"Delete the deployment {deployment!r}?", yes)
+    client.delete_deployment(found.id)
+    say(f"Deleted the deployment {deployment!r}.")

@@ -1,0 +1,165 @@
+"""What commands print: tables for people, or the JSON of the wire for programs. Only results go to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from millrace.schema.fields import now
+from millrace.schema.states import State, StateType
+
+WIDE = 200  # columns where nobody looks at a screen, so that nothing is cut off
+
+
+class Format(StrEnum):
+    """For people or for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="text for people, json for programs.")]
+
+_LOOKS = MappingProxyType(
+    {
+        StateType.SCHEDULED: ("◷", "yellow"),
+        StateType.PENDING: ("…", "yellow"),
+        StateType.RUNNING: ("▶", "blue"),
+        StateType.COMPLETED: ("✓", "green"),
+        StateType.FAILED: ("✗", "red"),
+        StateType.CRASHED: ("✗", "red"),
+        StateType.CANCELLING: ("◌", "magenta"),
+        StateType.CANCELLED: ("⊘", "magenta"),
+        StateType.PAUSED: ("⏸", "yellow"),
+    }
+)
+
+
+def console() -> Console:
+    """Standard output."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def emit(value: Any) -> None:
+    """Prints JSON: a model, a list of models, or plain values.
+
+    Args:
+        value: what to print.
+    """
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(entry) for entry in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def say(text: str | Text) -> None:
+    """Prints a line for people; brackets in it are text."""
+    console().print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Says something beside the result, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Prints a table.
+
+    Args:
+        columns: the headings.
+        rows: the cells; text is shown as it is.
+        empty: what to say if there are no rows.
+    """
+    found = [[cell if isinstance(cell, Text) else Text(_shown(cell)) for cell in row] for row in rows]
+    if not found:
+        say(empty)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in found:
+        grid.add_row(*row)
+    console().print(grid)
+
+
+def facts(entries: Mapping[str, object]) -> None:
+    """Prints names and values, one a line; what is None or empty is left out.
+
+    Args:
+        entries: the names and values.
+    """
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in entries.items():
+        if value is None or value == [] or value == {} or value == "":
+            continue
+        grid.add_row(Text(name), value if isinstance(value, Text) else Text(_shown(value)))
+    console().print(grid)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return when(value)
+    if isinstance(value, dict | list):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return str(value)
+
+
+def state(value: State | None) -> Text:
+    """A state as an icon and its word.
+
+    Args:
+        value: the state.
+    """
+    if value is None:
+        return Text("")
+    icon, colour = _LOOKS[value.type]
+    return Text(f"{icon} {value.name}", style=colour)
+
+
+def when(moment: datetime | None) -> str:
+    """A moment in the local zone, and how far it is.
+
+    Args:
+        moment: an aware datetime; None: nothing is shown.
+    """
+    if moment is None:
+        return ""
+    seconds = (moment - now()).total_seconds()
+    far = f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({far})"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest fitting unit.
+
+    Example:
+        >>> span(7300)
+        '2 h'
+    """
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 or seconds == 0 else f"{seconds:.1f} s"

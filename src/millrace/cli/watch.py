@@ -1,0 +1,136 @@
+"""Watching a run in a terminal: its states and lines as they come."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from uuid import UUID
+
+import typer
+from rich.text import Text
+
+from millrace.cli import DONE, FAILED, INTERRUPTED, TIME_UP
+from millrace.cli.output import console, note, say, state
+from millrace.client.follow import Message, follow
+from millrace.client.synchronous import Client
+from millrace.errors import NotFound
+from millrace.schema.logs import Log
+from millrace.schema.queries import FlowRunQuery
+from millrace.schema.runs import FlowRun, FlowRunFilter
+from millrace.schema.states import StateType
+
+_CELLS = "millrace.cell."
+
+
+def find(client: Client, text: str) -> FlowRun:
+    """The run of this id, or the newest of this name.
+
+    Args:
+        client: the server.
+        text: an id or a name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    try:
+        return client.read_flow_run(UUID(text))
+    except ValueError:
+        pass
+    only = FlowRunFilter.model_validate({"name": {"any_": [text]}})
+    found = client.read_flow_runs(FlowRunQuery(flow_runs=only, limit=1))
+    if not found:
+        raise NotFound(f"There is no flow run {text!r}. See them with `millrace flow-run ls`.")
+    return found[0]
+
+
+def watch(client: Client, run: FlowRun, *, timeout: float | None = None, quiet: bool = False) -> FlowRun:
+    """Shows what happens to a run until it is over; gives it as it is then.
+
+    Args:
+        client: the server.
+        run: the run.
+        timeout: seconds; None: as long as it takes.
+        quiet: show nothing.
+
+    Raises:
+        typer.Exit: the time was up, or it was interrupted; the run goes on.
+    """
+    client.patience = 30.0  # the server may be started anew meanwhile
+    deadline = None if timeout is None else time.monotonic() + timeout
+    coming: queue.SimpleQueue[Message | BaseException | None] = queue.SimpleQueue()
+    threading.Thread(target=_follow, args=(client, run.id, coming), daemon=True).start()
+    goes_on = f"The run {run.name!r} goes on: millrace flow-run watch {run.id}"
+    try:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            message = coming.get(timeout=left)
+            if message is None:
+                return client.read_flow_run(run.id)
+            if isinstance(message, BaseException):
+                raise message
+            if not quiet:
+                show(message, run.id)
+    except queue.Empty:
+        note(f"millrace: the {timeout:g} s are up. {goes_on}")
+        raise typer.Exit(TIME_UP) from None
+    except KeyboardInterrupt:
+        note(f"\nStopped watching. {goes_on}\nCancel it: millrace flow-run cancel {run.id}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _follow(client: Client, run_id: UUID, coming: queue.SimpleQueue[Message | BaseException | None]) -> None:
+    try:
+        for message in follow(client, run_id):
+            coming.put(message)
+        coming.put(None)
+    except BaseException as error:
+        coming.put(error)
+
+
+def show(message: Message, run_id: UUID) -> None:
+    """Prints what happened, or lines.
+
+    Args:
+        message: what `follow` gives.
+        run_id: the run that is watched.
+    """
+    if isinstance(message, list):
+        for entry in message:
+            line(entry)
+        return
+    stamp = f"{message.occurred.astimezone():%H:%M:%S}"
+    if message.resource.get("prefect.resource.id") == f"prefect.flow-run.{run_id}":
+        said = message.payload.get("validated_state") or {}
+        name = message.event.rpartition(".")[2]
+        text = f" {said['message']}" if said.get("message") else ""
+        say(Text(f"{stamp} · {name}{text}", style="bold"))
+    elif message.event == f"{_CELLS}finished":
+        said = message.payload
+        trouble = f" {said['ename']}: {said.get('evalue') or ''}" if said.get("ename") else ""
+        say(Text(f"{stamp} · cell {int(said.get('index', 0)) + 1} {said.get('status')}{trouble}", style="dim"))
+
+
+def line(entry: Log) -> None:
+    """Prints a log line."""
+    level = logging.getLevelName(entry.level)
+    style = "red" if entry.level >= logging.ERROR else "yellow" if entry.level >= logging.WARNING else ""
+    head = f"{entry.timestamp.astimezone():%H:%M:%S.%f}"[:-3]
+    console().print(Text(f"{head} {level:<7} {entry.message}", style=style), soft_wrap=True)
+
+
+def ended(run: FlowRun) -> int:
+    """Says how a run ended; gives the exit code.
+
+    Args:
+        run: a run that is over.
+    """
+    said = run.state.message if run.state and run.state.message else ""
+    say(Text.assemble(f"{run.name}: ", state(run.state), f" {said}" if said else ""))
+    return code(run)
+
+
+def code(run: FlowRun) -> int:
+    """0 for a completed run."""
+    return DONE if run.state_type is StateType.COMPLETED else FAILED

@@ -1,0 +1,147 @@
+"""Sending requests: the open connections, and the one loop that sends until there is an answer.
+
+Written by hand; `blocking.py` is made from it by `scripts/generate_client.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from millrace.client import exchange, retry
+from millrace.client.endpoint import Endpoint
+from millrace.client.exchange import Request
+from millrace.client.pool import LIMITS, Shared, task_mark
+from millrace.errors import MillraceError
+from millrace.schema.runs import LEASE_HEADER, Lease
+
+
+class AsyncPool(Shared):
+    """Connections kept open between requests, made anew where the old ones must not be used."""
+
+    _open: httpx.AsyncClient | None = None
+
+    def _client(self) -> httpx.AsyncClient:
+        mark = task_mark()
+        current = self._open
+        if current is not None and self.mark == mark:
+            return current
+        with self.lock:
+            if self._open is None or self.mark != mark:
+                socket = self.endpoint.socket
+                transport = httpx.AsyncHTTPTransport(uds=socket, verify=False, limits=LIMITS) if socket else None
+                self._open = httpx.AsyncClient(transport=transport, **self.opening())
+                self.mark = mark
+            return self._open
+
+    async def send(self, request: Request, headers: dict[str, str]) -> httpx.Response:
+        """Sends once."""
+        return await self._client().request(**self.sending(request, headers))
+
+    @asynccontextmanager
+    async def stream(self, request: Request, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        """Sends once and leaves the answer's body to be read as it comes."""
+        async with self._client().stream(**self.sending(request, headers)) as response:
+            yield response
+
+    async def aclose(self) -> None:
+        """Closes the connections, if they are ours to close."""
+        current, self._open = self._open, None
+        if current is not None and self.mark == task_mark():
+            await current.aclose()
+
+
+class AsyncConnection:
+    """A way to a server: sends, waits, tries again, says what went wrong.
+
+    Args:
+        endpoint: the server.
+        lease: fences every request: it is refused with LeaseLost once another attempt holds the run.
+        patience: seconds to go on trying while the server does not answer or is busy; see `retry`.
+        pool: the connections of another client, to be shared.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        lease: Lease | None = None,
+        patience: float = 30.0,
+        pool: AsyncPool | None = None,
+    ) -> None:
+        self.lease = lease
+        self.patience = patience
+        self.pool = pool or AsyncPool(endpoint)
+        self.headers = {LEASE_HEADER: lease.header} if lease else {}
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The server, as it is known now."""
+        return self.pool.endpoint
+
+    def with_lease(self, lease: Lease | None) -> Self:
+        """A client on the same connections whose requests are fenced by this lease."""
+        return type(self)(self.endpoint, lease=lease, patience=self.patience, pool=self.pool)
+
+    async def aclose(self) -> None:
+        """Closes the connections, those of clients made by `with_lease` too; a later call opens new ones."""
+        await self.pool.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _call(
+        self,
+        name: str,
+        *path: Any,
+        body: Any = None,
+        fields: dict[str, Any] | None = None,
+        query: dict[str, Any] | None = None,
+    ) -> Any:
+        request = exchange.request(name, path, body, fields or {}, query or {}, plain_logs=self.pool.plain_logs)
+        response, tries = await self._send(request)
+        return exchange.answer(name, request, response, tries=tries)
+
+    async def _send(self, request: Request) -> tuple[httpx.Response, int]:
+        """Sends until there is an answer; with it the number of tries."""
+        began = time.monotonic()
+        policy = retry.Policy(self.patience)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                response = await self.pool.send(request, self.headers)
+            except httpx.TransportError as error:
+                what, wish = retry.trouble(error), 0.0
+                refusal: MillraceError = exchange.unavailable(self.endpoint, request, error)
+            else:
+                if response.status_code == 401 and self.pool.renewed():
+                    continue
+                if response.status_code not in retry.BUSY_STATUS:
+                    return response, tries
+                what, wish = retry.BUSY_STATUS[response.status_code], retry.retry_after(response.headers)
+                refusal = exchange.refusal(request, response)
+            pause = policy.delay(
+                what,
+                repeatable=request.repeatable,
+                tries=tries,
+                elapsed=time.monotonic() - began,
+                chance=random.random(),
+                retry_after=wish,
+            )
+            if pause is None:
+                raise refusal from None
+            await asyncio.sleep(pause)
+            self.pool.renewed()

@@ -1,0 +1,113 @@
+"""Follows a run: what happens to it, as it happens, until it is over and everything it said was told.
+
+Written by hand; `watching.py` is made from it by `scripts/generate_client.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import httpx
+
+from millrace.client import exchange, retry
+from millrace.client.asynchronous import AsyncClient
+from millrace.client.lines import alines
+from millrace.client.stream import PAGE, Asking, Listening, Message
+from millrace.schema.logs import Log
+from millrace.schema.runs import TaskRun
+
+
+async def afollow(
+    client: AsyncClient, flow_run_id: UUID, after: str | None = None, poll: float = 0.5
+) -> AsyncIterator[Message]:
+    """Tells what happens to a run; ends when the run is over and drained.
+
+    A broken connection is taken up again where it broke, without a loss and without a repetition.
+
+    Args:
+        client: the server.
+        flow_run_id: the run.
+        after: the cursor to resume after; None: from the beginning of the run.
+        poll: seconds between two looks at a server that has no event stream.
+
+    Raises:
+        NotFound: there is no such run.
+        ServerUnavailable: the server went away and did not come back.
+
+    Example:
+        >>> async for message in afollow(client, run.id):  # doctest: +SKIP
+        ...     print(message if isinstance(message, list) else message.event)
+    """
+    place = Listening(flow_run_id, after)
+    place.saw(await client.read_flow_run(flow_run_id))
+    while not place.over and not place.deaf:
+        async for message in _alisten(client, place):
+            yield message
+        if not (place.turned or place.over):
+            # Whatever it was: this call waits for the server as patiently as any other, or says what is wrong.
+            await asyncio.sleep(0.1)
+            place.saw(await client.read_flow_run(flow_run_id))
+    if place.deaf:
+        async for message in _aask(client, Asking(flow_run_id), poll):
+            yield message
+
+
+async def _alisten(client: AsyncClient, place: Listening) -> AsyncIterator[Message]:
+    """What one connection tells, until it ends or breaks."""
+    request = place.request
+    try:
+        async with client.pool.stream(request, client.headers) as response:
+            if response.status_code == 404:
+                place.deaf = True
+            elif response.is_success:
+                async for line in alines(response):
+                    message = place.feed(line)
+                    if message is not None:
+                        yield message
+                    if place.turned:
+                        return
+            elif response.status_code not in (401, *retry.BUSY_STATUS):
+                await response.aread()
+                raise exchange.refusal(request, response)
+    except httpx.ReadTimeout:
+        place.over = place.terminal
+    except httpx.TransportError:
+        pass
+
+
+async def _aask(client: AsyncClient, known: Asking, poll: float) -> AsyncIterator[Message]:
+    quiet = 0
+    while quiet < 2:
+        run = await client.read_flow_run(known.flow_run_id)
+        fresh = known.lines(await _alog_lines(client, known))
+        if fresh:
+            yield fresh
+        told = bool(fresh)
+        for event in [*known.runs(await _atask_runs(client, known)), *known.runs([run])]:
+            yield event
+            told = True
+        quiet = quiet + 1 if known.terminal and not told else 0
+        await asyncio.sleep(poll)
+
+
+async def _alog_lines(client: AsyncClient, known: Asking) -> list[Log]:
+    found: list[Log] = []
+    while True:
+        page = await client.read_logs(known.log_query(len(found)))
+        found += page
+        if len(page) < PAGE:
+            break
+    if found:
+        known.rewind(found[-1])
+    return found
+
+
+async def _atask_runs(client: AsyncClient, known: Asking) -> list[TaskRun]:
+    found: list[TaskRun] = []
+    while True:
+        page = await client.read_task_runs(known.task_query(len(found)))
+        found += page
+        if len(page) < PAGE:
+            return found

@@ -1,0 +1,172 @@
+"""What a follower knows and understands, without the reading: the messages of a run, and how far it has come.
+
+Two ways lead to the same messages: `Listening` understands the server-sent events of a Millrace server; `Asking` makes
+them of plain answers, for a server that has no such stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+from pydantic import TypeAdapter
+
+from millrace import settings
+from millrace.client.exchange import Request
+from millrace.schema.events import RESOURCE_ID, ReceivedEvent
+from millrace.schema.flows import IdCondition, TimeCondition
+from millrace.schema.logs import Log, LogFilter, LogQuery
+from millrace.schema.operations import STREAMS
+from millrace.schema.queries import TaskRunQuery
+from millrace.schema.runs import FlowRun, FlowRunFilter, TaskRun, TaskRunSort
+from millrace.schema.states import TERMINAL, State
+
+Message = ReceivedEvent | list[Log]
+
+PATH = next(found.path for found in STREAMS if found.name == "follow_events")
+SILENCE = 35.0  # seconds; the server says something every fifteen
+SETTLE = 1.0  # seconds without a message after which a finished run is told to its end
+PAGE = 200
+_OVERLAP = timedelta(seconds=5)  # lines of several processes come in a little out of order
+_LOGS = TypeAdapter(list[Log])
+
+
+class Listening:
+    """A place in the event stream of one run.
+
+    Args:
+        flow_run_id: the run.
+        after: the cursor to resume after; None: from the beginning of the run.
+
+    Attributes:
+        cursor: the place after the last message.
+        terminal: the run is over, though lines may still come.
+        turned: it was found to be over on the present connection.
+        over: it is over and everything was told.
+        deaf: the server has no such stream.
+    """
+
+    def __init__(self, flow_run_id: UUID, after: str | None = None) -> None:
+        self.flow_run_id = flow_run_id
+        self.cursor = after
+        self.terminal = False
+        self.turned = False
+        self.over = False
+        self.deaf = False
+        self._fields: dict[str, list[str]] = {}
+
+    @property
+    def request(self) -> Request:
+        """Asks for what comes after the cursor."""
+        self.turned = False
+        self._fields = {}
+        limit = settings.current().api_timeout
+        read = SETTLE if self.terminal else SILENCE
+        return Request(
+            "GET",
+            PATH,
+            query={"flow_run_id": str(self.flow_run_id), "logs": "true"},
+            headers={"Accept": "text/event-stream", **({"Last-Event-ID": self.cursor} if self.cursor else {})},
+            timeout=httpx.Timeout(limit, read=read),
+        )
+
+    def saw(self, run: FlowRun) -> None:
+        """Takes note of the run's state."""
+        self.terminal = self.terminal or run.state_type in TERMINAL
+
+    def feed(self, line: str) -> Message | None:
+        """Takes one line of the stream; gives the message that it completes.
+
+        Args:
+            line: without its end.
+        """
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(":")
+            self._fields.setdefault(name, []).append(value.removeprefix(" "))
+            return None
+        if line or not self._fields:
+            return None
+        fields, self._fields = self._fields, {}
+        if "id" in fields:
+            self.cursor = fields["id"][-1]
+        kind, data = fields.get("event", ["message"])[-1], "\n".join(fields.get("data", []))
+        if kind == "logs":
+            return _LOGS.validate_json(data)
+        if kind != "event":
+            return None
+        event = ReceivedEvent.model_validate_json(data)
+        if not self.terminal and ends(event, self.flow_run_id):
+            self.terminal = self.turned = True
+        return event
+
+
+def ends(event: ReceivedEvent, flow_run_id: UUID) -> bool:
+    """Whether an event says that this run is over."""
+    if event.resource.get(RESOURCE_ID) != f"prefect.flow-run.{flow_run_id}":
+        return False
+    state = event.payload.get("validated_state") or {}
+    return (event.resource.get("prefect.state-type") or state.get("type")) in TERMINAL
+
+
+class Asking:
+    """What was told of one run so far, where everything has to be asked for.
+
+    Args:
+        flow_run_id: the run.
+    """
+
+    def __init__(self, flow_run_id: UUID) -> None:
+        self.flow_run_id = flow_run_id
+        self.terminal = False
+        self._states: dict[UUID, UUID] = {}
+        self._lines: dict[UUID, None] = {}
+        self._latest: TimeCondition | None = None
+
+    def log_query(self, offset: int) -> LogQuery:
+        """The lines that may be new."""
+        only = LogFilter(flow_run_id=IdCondition(any_=[self.flow_run_id]), timestamp=self._latest)
+        return LogQuery(logs=only, offset=offset, limit=PAGE)
+
+    def task_query(self, offset: int) -> TaskRunQuery:
+        """The task runs of the run."""
+        only = FlowRunFilter(id=IdCondition(any_=[self.flow_run_id]))
+        return TaskRunQuery(flow_runs=only, sort=TaskRunSort.EXPECTED_START_TIME_ASC, offset=offset, limit=PAGE)
+
+    def lines(self, found: list[Log]) -> list[Log]:
+        """Those that were not told yet."""
+        fresh = [line for line in found if line.id not in self._lines]
+        self._lines.update(dict.fromkeys(line.id for line in fresh))
+        return fresh
+
+    def rewind(self, last: Log) -> None:
+        """All lines up to this one are known; the next question begins a little before it."""
+        self._latest = TimeCondition(after_=last.timestamp - _OVERLAP)
+
+    def runs(self, found: list[TaskRun] | list[FlowRun]) -> Iterator[ReceivedEvent]:
+        """Events for those whose state is another one than before."""
+        for run in found:
+            state = run.state
+            if state is None or self._states.get(run.id) == state.id:
+                continue
+            self._states[run.id] = state.id
+            self.terminal = self.terminal or (run.id == self.flow_run_id and state.is_final)
+            yield _event(run, state)
+
+
+def _event(run: TaskRun | FlowRun, state: State) -> ReceivedEvent:
+    kind = "flow-run" if isinstance(run, FlowRun) else "task-run"
+    return ReceivedEvent(
+        id=state.id,
+        occurred=state.timestamp,
+        event=f"prefect.{kind}.{state.name}",
+        resource={
+            RESOURCE_ID: f"prefect.{kind}.{run.id}",
+            "prefect.resource.name": run.name,
+            "prefect.state-type": state.type.value,
+            "prefect.state-name": state.name or "",
+            "prefect.state-message": state.message or "",
+        },
+        payload={"validated_state": {"type": state.type.value, "name": state.name, "message": state.message or ""}},
+    )

@@ -1,0 +1,109 @@
+# Generated from following.py by scripts/generate_client.py: change that file, then run the script.
+"""Follows a run: what happens to it, as it happens, until it is over and everything it said was told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+import httpx
+
+from millrace.client import exchange, retry
+from millrace.client.lines import lines
+from millrace.client.stream import PAGE, Asking, Listening, Message
+from millrace.client.synchronous import Client
+from millrace.schema.logs import Log
+from millrace.schema.runs import TaskRun
+
+
+def follow(client: Client, flow_run_id: UUID, after: str | None = None, poll: float = 0.5) -> Iterator[Message]:
+    """Tells what happens to a run; ends when the run is over and drained.
+
+    A broken connection is taken up again where it broke, without a loss and without a repetition.
+
+    Args:
+        client: the server.
+        flow_run_id: the run.
+        after: the cursor to resume after; None: from the beginning of the run.
+        poll: seconds between two looks at a server that has no event stream.
+
+    Raises:
+        NotFound: there is no such run.
+        ServerUnavailable: the server went away and did not come back.
+
+    Example:
+        >>> for message in follow(client, run.id):  # doctest: +SKIP
+        ...     print(message if isinstance(message, list) else message.event)
+    """
+    place = Listening(flow_run_id, after)
+    place.saw(client.read_flow_run(flow_run_id))
+    while not place.over and not place.deaf:
+        for message in _listen(client, place):
+            yield message
+        if not (place.turned or place.over):
+            # Whatever it was: this call waits for the server as patiently as any other, or says what is wrong.
+            time.sleep(0.1)
+            place.saw(client.read_flow_run(flow_run_id))
+    if place.deaf:
+        for message in _ask(client, Asking(flow_run_id), poll):
+            yield message
+
+
+def _listen(client: Client, place: Listening) -> Iterator[Message]:
+    """What one connection tells, until it ends or breaks."""
+    request = place.request
+    try:
+        with client.pool.stream(request, client.headers) as response:
+            if response.status_code == 404:
+                place.deaf = True
+            elif response.is_success:
+                for line in lines(response):
+                    message = place.feed(line)
+                    if message is not None:
+                        yield message
+                    if place.turned:
+                        return
+            elif response.status_code not in (401, *retry.BUSY_STATUS):
+                response.read()
+                raise exchange.refusal(request, response)
+    except httpx.ReadTimeout:
+        place.over = place.terminal
+    except httpx.TransportError:
+        pass
+
+
+def _ask(client: Client, known: Asking, poll: float) -> Iterator[Message]:
+    quiet = 0
+    while quiet < 2:
+        run = client.read_flow_run(known.flow_run_id)
+        fresh = known.lines(_log_lines(client, known))
+        if fresh:
+            yield fresh
+        told = bool(fresh)
+        for event in [*known.runs(_task_runs(client, known)), *known.runs([run])]:
+            yield event
+            told = True
+        quiet = quiet + 1 if known.terminal and not told else 0
+        time.sleep(poll)
+
+
+def _log_lines(client: Client, known: Asking) -> list[Log]:
+    found: list[Log] = []
+    while True:
+        page = client.read_logs(known.log_query(len(found)))
+        found += page
+        if len(page) < PAGE:
+            break
+    if found:
+        known.rewind(found[-1])
+    return found
+
+
+def _task_runs(client: Client, known: Asking) -> list[TaskRun]:
+    found: list[TaskRun] = []
+    while True:
+        page = client.read_task_runs(known.task_query(len(found)))
+        found += page
+        if len(page) < PAGE:
+            return found

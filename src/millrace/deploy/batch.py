@@ -1,0 +1,121 @@
+"""Several deployments in one call."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from millrace import plugins, settings
+from millrace.client.handle import Id
+from millrace.errors import InvalidInput, MillraceError, NotFound
+from millrace.schema.pools import WorkerFilter, WorkerQuery, WorkerStatus, WorkerStatusCondition, WorkPool
+
+if TYPE_CHECKING:
+    from millrace.deploy.deployment import RunnerDeployment
+
+
+class Ids(list[UUID]):
+    """The ids of the deployments that were made, in order. It can be awaited too, which changes nothing."""
+
+    def __await__(self) -> Generator[Any, None, Ids]:
+        yield from ()
+        return self
+
+    @property
+    def first(self) -> Id:
+        """The only one, where one was made."""
+        return Id(str(self[0]))
+
+
+def deploy(
+    *deployments: RunnerDeployment,
+    work_pool_name: str | None = None,
+    image: Any = None,
+    build: bool = True,
+    push: bool = True,
+    print_next_steps_message: bool = True,
+    ignore_warnings: bool = False,
+) -> Ids:
+    """Create or replace deployments that the workers of a pool run.
+
+    With several, one that fails does not stop the others: the table that is printed says how each went.
+
+    Args:
+        deployments: what `flow.to_deployment` and `RunnerDeployment.from_…` make.
+        work_pool_name: the pool for those that name none; that of the settings when not given.
+        image: only for pools that run containers.
+        build: whether to build the image.
+        push: whether to push it.
+        print_next_steps_message: say what to do next.
+        ignore_warnings: do not say that nobody works for the pool.
+
+    Returns:
+        The ids of those that were made.
+
+    Raises:
+        InvalidInput: there is no such pool, the message lists those there are; or it takes no image.
+        MillraceError: whatever was wrong with the only one.
+
+    Example:
+        >>> deploy(etl.to_deployment("nightly", cron="0 3 * * *"), work_pool_name="default")  # doctest: +SKIP
+    """
+    if not deployments:
+        raise InvalidInput("deploy() needs at least one deployment, as flow.to_deployment(…) makes it.")
+    client = plugins.load("millrace.client.locate:connect")()
+    wanted = [work_pool_name or one.work_pool_name or settings.current().work_pool for one in deployments]
+    pools = {name: _pool(client, name) for name in dict.fromkeys(wanted)}
+    if image:
+        for pool in pools.values():
+            _takes_image(pool)
+    ids = Ids()
+    problems: dict[int, MillraceError] = {}
+    for number, (deployment, pool_name) in enumerate(zip(deployments, wanted, strict=True)):
+        try:
+            ids.append(deployment.apply(work_pool_name=pool_name, image=str(image) if image else None))
+        except MillraceError as error:
+            if len(deployments) == 1:
+                raise
+            problems[number] = error
+    idle = [] if ignore_warnings else [name for name in pools if not _has_worker(client, name)]
+    if print_next_steps_message or len(deployments) > 1:
+        show = plugins.load("millrace.deploy.table:show")
+        rows = [
+            (one.full_name, pool, problems.get(n))
+            for n, (one, pool) in enumerate(zip(deployments, wanted, strict=True))
+        ]
+        show(rows, idle, next_steps=print_next_steps_message and bool(ids))
+    return ids
+
+
+def _pool(client: Any, name: str) -> WorkPool:
+    try:
+        pool: WorkPool = client.read_work_pool(name)
+    except NotFound:
+        known = [one.name for one in client.read_work_pools()]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        listed = f"Work pools here: {', '.join(map(repr, known))}." if known else "There are no work pools here yet."
+        raise InvalidInput(
+            f"There is no work pool {name!r}.{hint} {listed} Create it first: millrace work-pool create {name!r}"
+        ) from None
+    return pool
+
+
+def _takes_image(pool: WorkPool) -> None:
+    variables = pool.base_job_template.get("variables", {}).get("properties", {})
+    if "image" not in variables:
+        raise InvalidInput(
+            f"The work pool {pool.name!r} (type {pool.type}) does not support custom images: its base job template "
+            "has no variable 'image'. Leave image out, or name a pool that runs containers."
+        )
+    raise InvalidInput("Building and naming images is not in this version; leave image out.")
+
+
+def _has_worker(client: Any, pool: str) -> bool:
+    online = WorkerFilter(status=WorkerStatusCondition(any_=[WorkerStatus.ONLINE]))
+    try:
+        return bool(client.read_workers(pool, WorkerQuery(workers=online)))
+    except MillraceError:
+        return True

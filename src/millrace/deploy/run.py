@@ -1,0 +1,294 @@
+"""Run a deployment and wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import re
+import time
+from collections.abc import Generator, Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from millrace import plugins
+from millrace.client.handle import RunHandle
+from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.errors import InvalidInput, MissingDeployment, NotFound
+from millrace.schema.deployments import Deployment
+from millrace.schema.fields import JsonObject, now
+from millrace.schema.job_variables import expand
+from millrace.schema.logs import Log
+from millrace.schema.queries import DeploymentQuery
+from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun, TaskRunCreate
+from millrace.schema.states import State, named, scheduled
+
+# The first looks come sooner than `poll_interval`: most runs people wait for are short.
+_FIRST_LOOK = 0.05
+_SLOWER = 1.5
+
+
+class DeploymentRun(FlowRun):
+    """The run that `run_deployment` made: a flow run that can be waited for, read and cancelled.
+
+    It can be awaited too, which changes nothing. `handle` knows the run as it is now.
+    """
+
+    @property
+    def handle(self) -> RunHandle:
+        """What waits for the run and reads it anew."""
+        return RunHandle(self)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the run returned; waits for it. See `RunHandle.result`."""
+        return self.handle.result(timeout)
+
+    def cancel(self) -> State:
+        """Ask the run to stop. See `RunHandle.cancel`."""
+        return self.handle.cancel()
+
+    def logs(self) -> list[Log]:
+        """The run's log lines so far."""
+        return self.handle.logs()
+
+    def __await__(self) -> Generator[Any, None, DeploymentRun]:
+        yield from ()
+        return self
+
+    def __repr__(self) -> str:
+        return f"<DeploymentRun {self.name!r}: {self.state_name or 'unknown'}, id {self.id}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return self.handle._repr_html_()
+
+
+def run_deployment(
+    name: str | UUID,
+    client: Any = None,
+    parameters: dict[str, Any] | None = None,
+    scheduled_time: datetime | None = None,
+    flow_run_name: str | None = None,
+    timeout: float | None = None,
+    poll_interval: float = 5,
+    tags: Iterable[str] | None = None,
+    idempotency_key: str | None = None,
+    work_queue_name: str | None = None,
+    as_subflow: bool = True,
+    job_variables: dict[str, Any] | None = None,
+) -> DeploymentRun:
+    """Create a run of a deployment and wait for its end.
+
+    Args:
+        name: the deployment's id, or `flow name/deployment name`.
+        client: a client to use instead of this process's own.
+        parameters: over the deployment's.
+        scheduled_time: when it is to start; now when not given.
+        flow_run_name: a name for the run.
+        timeout: seconds to wait; 0 returns at once, None waits until it has ended. The run is returned either way.
+        poll_interval: seconds between two looks, at most.
+        tags: tags of the run.
+        idempotency_key: with a known key the known run is returned and none is made.
+        work_queue_name: a queue other than the deployment's.
+        as_subflow: within a run, link the new run to it.
+        job_variables: over the deployment's; `env.KEY` means one key.
+
+    Returns:
+        The run as it is at the end, or when the time is over.
+
+    Raises:
+        MissingDeployment: there is none of this name; the message names similar ones.
+        InvalidInput: the time-out is negative.
+
+    Example:
+        >>> run_deployment("etl/nightly", parameters={"n": 5}, timeout=0).state_name  # doctest: +SKIP
+        'Scheduled'
+    """
+    _check(timeout, poll_interval)
+    client = client or plugins.load("millrace.client.locate:connect")()
+    deployment = _found(client, name)
+    task_run_id = None
+    if as_subflow and (link := _link(deployment, _full_name(client, deployment))):
+        task_run_id = client.create_task_run(link).id
+    body = _body(parameters, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
+    body = body.model_copy(update={"parent_task_run_id": task_run_id})
+    flow_run = client.create_flow_run_from_deployment(deployment.id, body)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = _FIRST_LOOK
+    while (wait := _wait(flow_run, deadline, pause)) is not None:
+        time.sleep(wait)
+        pause = min(pause * _SLOWER, poll_interval)
+        flow_run = client.read_flow_run(flow_run.id)
+    return DeploymentRun.model_validate(dict(flow_run))
+
+
+async def arun_deployment(
+    name: str | UUID,
+    client: Any = None,
+    parameters: dict[str, Any] | None = None,
+    scheduled_time: datetime | None = None,
+    flow_run_name: str | None = None,
+    timeout: float | None = None,
+    poll_interval: float = 5,
+    tags: Iterable[str] | None = None,
+    idempotency_key: str | None = None,
+    work_queue_name: str | None = None,
+    as_subflow: bool = True,
+    job_variables: dict[str, Any] | None = None,
+) -> DeploymentRun:
+    """`run_deployment` for async code: the loop runs on while it waits.
+
+    Args:
+        name: see `run_deployment`, as for all others.
+        client: an `AsyncClient`.
+        parameters: over the deployment's.
+        scheduled_time: when it is to start.
+        flow_run_name: a name for the run.
+        timeout: seconds to wait.
+        poll_interval: seconds between two looks, at most.
+        tags: tags of the run.
+        idempotency_key: makes the call repeatable.
+        work_queue_name: a queue other than the deployment's.
+        as_subflow: within a run, link the new run to it.
+        job_variables: over the deployment's.
+
+    Returns:
+        The run as it is at the end, or when the time is over.
+    """
+    _check(timeout, poll_interval)
+    client = client or await plugins.load("millrace.client.locate:aconnect")()
+    deployment = await _afound(client, name)
+    task_run_id = None
+    flow = await client.read_flow(deployment.flow_id)
+    if as_subflow and (link := _link(deployment, f"{flow.name}/{deployment.name}")):
+        task_run_id = (await client.create_task_run(link)).id
+    body = _body(parameters, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
+    body = body.model_copy(update={"parent_task_run_id": task_run_id})
+    flow_run = await client.create_flow_run_from_deployment(deployment.id, body)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = _FIRST_LOOK
+    while (wait := _wait(flow_run, deadline, pause)) is not None:
+        await asyncio.sleep(wait)
+        pause = min(pause * _SLOWER, poll_interval)
+        flow_run = await client.read_flow_run(flow_run.id)
+    return DeploymentRun.model_validate(dict(flow_run))
+
+
+def _check(timeout: float | None, poll_interval: float) -> None:
+    if timeout is not None and timeout < 0:
+        raise InvalidInput(f"timeout cannot be negative, but is {timeout:g}. Give 0 to return at once, None to wait.")
+    if poll_interval <= 0:
+        raise InvalidInput(f"poll_interval must be more than 0 seconds, not {poll_interval:g}.")
+
+
+def _wait(flow_run: FlowRun, deadline: float | None, pause: float) -> float | None:
+    """Seconds until the next look; None: do not look again."""
+    if flow_run.state is not None and flow_run.state.is_final:
+        return None
+    if deadline is None:
+        return pause
+    left = deadline - time.monotonic()
+    return min(pause, left) if left > 0 else None
+
+
+def _id_of(name: str | UUID) -> UUID | None:
+    if isinstance(name, UUID):
+        return name
+    try:
+        return UUID(name)
+    except ValueError:
+        pass
+    if name.count("/") != 1:
+        raise InvalidInput(f"{name!r} is no deployment: write 'flow name/deployment name', or give its id.")
+    return None
+
+
+def _found(client: Any, name: str | UUID) -> Deployment:
+    deployment_id = _id_of(name)
+    try:
+        if deployment_id is not None:
+            return _deployment(client.read_deployment(deployment_id))
+        flow_name, _, own = str(name).partition("/")
+        return _deployment(client.read_deployment_by_name(flow_name, own))
+    except NotFound:
+        pass
+    flows = {flow.id: flow.name for flow in client.read_flows()}
+    known = [f"{flows.get(d.flow_id)}/{d.name}" for d in client.read_deployments(DeploymentQuery())]
+    raise _missing(name, known)
+
+
+async def _afound(client: Any, name: str | UUID) -> Deployment:
+    deployment_id = _id_of(name)
+    try:
+        if deployment_id is not None:
+            return _deployment(await client.read_deployment(deployment_id))
+        flow_name, _, own = str(name).partition("/")
+        return _deployment(await client.read_deployment_by_name(flow_name, own))
+    except NotFound:
+        pass
+    flows = {flow.id: flow.name for flow in await client.read_flows()}
+    known = [f"{flows.get(d.flow_id)}/{d.name}" for d in await client.read_deployments(DeploymentQuery())]
+    raise _missing(name, known)
+
+
+def _deployment(value: Any) -> Deployment:
+    assert isinstance(value, Deployment)
+    return value
+
+
+def _missing(name: str | UUID, known: list[str]) -> MissingDeployment:
+    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+    listed = f" Deployments here: {', '.join(sorted(known)[:10])}." if known and not close else ""
+    return MissingDeployment(f"There is no deployment {str(name)!r}.{hint}{listed}")
+
+
+def _full_name(client: Any, deployment: Deployment) -> str:
+    return f"{client.read_flow(deployment.flow_id).name}/{deployment.name}" if _parent() else deployment.name
+
+
+def _parent() -> FlowRunContext | None:
+    return FlowRunContext.get()
+
+
+def _link(deployment: Deployment, name: str) -> TaskRunCreate | None:
+    """The task run that stands for the new run in the run that asks for it."""
+    parent = _parent()
+    if parent is None:
+        return None
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    key = f"millrace.deploy.run.run_deployment.{slug}"
+    task = TaskRunContext.get()
+    number = parent.number(key)
+    return TaskRunCreate(
+        name=f"{name}-{number}",
+        flow_run_id=parent.flow_run.id,
+        task_key=key,
+        dynamic_key=f"{task.id}-{number}" if task else str(number),
+        task_version=deployment.version,
+        state=named("Pending"),
+    )
+
+
+def _body(
+    parameters: dict[str, Any] | None,
+    scheduled_time: datetime | None,
+    name: str | None,
+    tags: Iterable[str] | None,
+    idempotency_key: str | None,
+    work_queue_name: str | None,
+    job_variables: dict[str, Any] | None,
+) -> DeploymentFlowRunCreate:
+    fields: JsonObject = {"name": name} if name else {}
+    if scheduled_time is not None and scheduled_time.tzinfo is None:
+        scheduled_time = scheduled_time.astimezone()  # a naive time is the wall clock of whoever wrote it
+    return DeploymentFlowRunCreate(
+        state=scheduled(scheduled_time or now()),
+        parameters=parameters or {},
+        tags=list(tags or []),
+        idempotency_key=idempotency_key,
+        work_queue_name=work_queue_name,
+        job_variables=expand(job_variables) if job_variables else None,
+        **fields,
+    )

@@ -1,0 +1,40 @@
+"""What `deploy` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from millrace.errors import MillraceError
+
+
+def show(
+    rows: Sequence[tuple[str, str, MillraceError | None]], idle_pools: Sequence[str], *, next_steps: bool = True
+) -> None:
+    """Print how each deployment went, and what to do next.
+
+    Args:
+        rows: full name, pool and problem of each.
+        idle_pools: pools that nobody works for.
+        next_steps: whether to say what to do next.
+    """
+    console = Console()
+    table = Table(title="Deployments", show_lines=len(rows) > 1)
+    for header in ("Name", "Work pool", "Status", "Details"):
+        table.add_column(header)
+    for name, pool, problem in rows:
+        status = "[red]failed[/red]" if problem else "[green]applied[/green]"
+        table.add_row(escape(name), escape(pool), status, escape(str(problem)) if problem else "")
+    console.print(table)
+    for pool in idle_pools:
+        console.print(
+            f"[yellow]Nobody works for the pool {escape(repr(pool))}.[/yellow] Start a worker:", highlight=False
+        )
+        console.print(f"\n    $ millrace worker start --pool {escape(repr(pool))}\n", highlight=False)
+    if next_steps:
+        made = next((name for name, _, problem in rows if problem is None), rows[0][0])
+        console.print("To run one now:", highlight=False)
+        console.print(f"\n    $ millrace deployment run {escape(repr(made))}\n", highlight=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""The schedules of a deployment, from the arguments people give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from millrace.errors import InvalidInput, ScheduleError
+from millrace.schema import schedules as kinds
+from millrace.schema.deployments import DeploymentScheduleCreate
+
+_SCHEDULE: TypeAdapter[Any] = TypeAdapter(kinds.Schedule)
+
+
+def schedules_from(
+    interval: Iterable[float | timedelta] | float | timedelta | None = None,
+    cron: Iterable[str] | str | None = None,
+    rrule: Iterable[str] | str | None = None,
+    schedule: Any = None,
+    schedules: Iterable[Any] | None = None,
+    *,
+    anchor_date: datetime | None = None,
+    timezone: str | None = None,
+) -> list[DeploymentScheduleCreate]:
+    """The schedules that one of five arguments describes; none where none is given.
+
+    Args:
+        interval: seconds or a timedelta, or several.
+        cron: a cron expression, or several.
+        rrule: a recurrence, or several.
+        schedule: one schedule.
+        schedules: several of any kind, such as `Interval(…)` and `Cron(…)`.
+        anchor_date: one of the fires of `interval`.
+        timezone: the zone of `interval`, `cron` or `rrule`.
+
+    Raises:
+        InvalidInput: two of the five are given, or an option fits none of them.
+        ScheduleError: one cannot be used.
+
+    Example:
+        >>> [s.schedule.describe() for s in schedules_from(interval=10)]
+        ['every 10 seconds']
+    """
+    five = {"interval": interval, "cron": cron, "rrule": rrule, "schedule": schedule, "schedules": schedules}
+    given = [name for name, value in five.items() if value is not None]
+    if len(given) > 1:
+        raise InvalidInput(
+            f"Only one of interval, cron, rrule, schedule or schedules can be provided, not {' and '.join(given)}. "
+            "Give several kinds as schedules=[Interval(…), Cron(…)]."
+        )
+    if anchor_date is not None and interval is None:
+        raise InvalidInput("anchor_date belongs to interval, which is not given.")
+    if timezone is not None and given not in (["interval"], ["cron"], ["rrule"]):
+        raise InvalidInput("timezone belongs to interval, cron or rrule; a schedule object has its own.")
+    makers: dict[str, Callable[[Any], Any]] = {
+        "interval": lambda value: kinds.interval(value, anchor_date=anchor_date, timezone=timezone),
+        "cron": lambda value: kinds.cron(value, timezone),
+        "rrule": lambda value: kinds.rrule(value, timezone),
+    }
+    for name, make in makers.items():
+        if five[name] is not None:
+            return [DeploymentScheduleCreate(schedule=make(value)) for value in _several(five[name])]
+    return [_one(value) for value in ([schedule] if schedule is not None else schedules or [])]
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
+def _one(value: Any) -> DeploymentScheduleCreate:
+    if isinstance(value, DeploymentScheduleCreate):
+        return value
+    try:
+        if isinstance(value, dict) and "schedule" in value:
+            return DeploymentScheduleCreate.model_validate(value)
+        return DeploymentScheduleCreate(schedule=_SCHEDULE.validate_python(value))
+    except ValidationError as error:
+        raise ScheduleError(
+            f"{value!r} is no schedule: {error.errors()[0]['msg']}. Give Interval(…), Cron(…) or RRule(…)."
+        ) from None

@@ -1,0 +1,350 @@
+"""Running flows: called, awaited, as part of another flow, or claimed by a worker.
+
+One session a run performs what the protocol asks. Both colours use the plain client: in `async def` flows its calls run
+in a thread, so that a cancelled asyncio task never leaves a proposal half sent and no connection is bound to a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from millrace import settings
+from millrace.engine import protocol, results
+from millrace.engine.beginning import Beginning
+from millrace.engine.context import FlowRunContext, run_thread
+from millrace.engine.drivers import adrive, drive
+from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
+from millrace.engine.futures import settle
+from millrace.engine.interrupts import SLICE
+from millrace.engine.leases import Held, keeper
+from millrace.engine.logs import Spool, prints_logged
+from millrace.engine.parameters import Signature
+from millrace.engine.recorder import recorder
+from millrace.engine.runners import TaskRunner
+from millrace.engine.states import RunState
+from millrace.engine.tracebacks import log_failure
+from millrace.errors import InvalidInput, RunCancelled
+from millrace.schema.fields import now
+from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
+from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType
+
+if TYPE_CHECKING:
+    from millrace.client.synchronous import Client
+
+_log = logging.getLogger("millrace.flow_runs")
+STOP_SECONDS = 5.0
+
+_HOOKS = {
+    StateType.RUNNING: "on_running_hooks",
+    StateType.COMPLETED: "on_completion_hooks",
+    StateType.FAILED: "on_failure_hooks",
+    StateType.CANCELLED: "on_cancellation_hooks",
+    StateType.CRASHED: "on_crashed_hooks",
+}
+
+
+class FlowLike(Protocol):
+    """What the engine needs to know of a flow."""
+
+    name: str
+    fn: Callable[..., Any]
+    isasync: bool
+    signature: Signature
+    task_runner: TaskRunner
+    timeout_seconds: float | None
+    persist_result: bool | None
+    should_validate_parameters: bool
+
+    @property
+    def version(self) -> str | None:
+        """Its version."""
+
+    @property
+    def policy(self) -> FlowRunPolicy:
+        """Its retries."""
+
+    def run_name(self, parameters: dict[str, Any]) -> str | None:
+        """The name of a run, if the flow says one."""
+
+    def logs_prints(self, inherited: bool | None) -> bool:
+        """Whether `print` is logged."""
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Parameters, coerced."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Parameters for the wire."""
+
+
+class FlowRunSession:
+    """One flow run: performs the effects of its conversation.
+
+    Args:
+        flow: the flow.
+        parameters: by name, checked; for a claimed run, as the server has them.
+        beginning: how the run comes to be.
+    """
+
+    def __init__(self, flow: FlowLike, parameters: dict[str, Any], beginning: Beginning) -> None:
+        self.flow = flow
+        self.parameters = parameters
+        self.beginning = beginning
+        self.parent = FlowRunContext.get()
+        self.client: Client | None = None
+        self.context: FlowRunContext | None = None
+        recorder()  # its log handler is in place before the first line
+
+    # -- effects
+
+    def perform(self, effect: Effect) -> Any:
+        """Performs one effect, in `def` colour."""
+        match effect:
+            case Propose(state):
+                return self.propose(state)
+            case Call():
+                return self.call()
+            case Sleep():
+                deadline = time.monotonic() + effect.remaining(now())
+                while (left := deadline - time.monotonic()) > 0:
+                    time.sleep(min(left, SLICE))
+                    self.check()
+            case Keep(value):
+                return self.keep(value)
+            case Announce(state, error):
+                for hook in self.announce(state, error):
+                    self.hook(hook, state)
+            case _:
+                raise TypeError(f"a flow run cannot {effect!r}")
+
+    async def aperform(self, effect: Effect) -> Any:
+        """Performs one effect, in `async def` colour."""
+        match effect:
+            case Call():
+                return await self.acall()
+            case Sleep():
+                deadline = time.monotonic() + effect.remaining(now())
+                while (left := deadline - time.monotonic()) > 0:
+                    await asyncio.sleep(min(left, SLICE))
+                    self.check()
+            case Announce(state, error):
+                for hook in self.announce(state, error):
+                    await self.ahook(hook, state)
+            case _:
+                return await asyncio.shield(asyncio.to_thread(self.perform, effect))
+
+    def check(self) -> None:
+        """Raises if the run was stopped from outside."""
+        if self.context is not None:
+            self.context.stoppable.check()
+        if self.parent is not None:
+            self.parent.stoppable.check()
+
+    def propose(self, state: StateCreate) -> OrchestrationResult:
+        """Asks the judge; the first proposal of a run that does not exist yet creates it."""
+        if self.context is None:
+            answer, run, lease = self.beginning.enter(self.flow, self.parameters, state)
+            self._open(run, lease)
+            return answer
+        assert self.client is not None
+        if state.type is not StateType.RUNNING:
+            recorder().flush(logs=self.beginning.claimed)
+        if state.state_details.transition_id is None:  # pragma: no cover - the protocol always sets it
+            raise TypeError("a proposal needs a transition_id")
+        answer = self.client.set_flow_run_state(self.context.flow_run.id, state)
+        if state.type is StateType.RUNNING and answer.state is not None and answer.state.type is StateType.RUNNING:
+            self.context.running += 1
+        return answer
+
+    def _open(self, run: FlowRun, lease: Lease | None) -> None:
+        base = self.beginning.client
+        assert base is not None
+        self.client = base.with_lease(lease) if lease else base
+        spool = Spool(settings.current().run_directory(run.id) / f"{run.attempt}.log.jsonl")
+        inherited = self.parent.log_prints if self.parent else None
+        self.context = FlowRunContext(
+            self.flow,
+            run,
+            self.parameters,
+            self.client,
+            self.client if self.beginning.claimed else base,
+            lease,
+            spool,
+            self.flow.logs_prints(inherited),
+        )
+        self.context.running = max(run.run_count, 1)
+        if lease is not None:
+            keeper().hold(Held(lease, base, self.context.stoppable, self.beginning.ends_process))
+
+    def keep(self, value: Any) -> dict[str, Any] | None:
+        """Stores the result; one that has no form in JSON is an error only if storing was asked for."""
+        assert self.context is not None
+        try:
+            return results.keep(value, self.context.flow_run.id)
+        except InvalidInput as error:
+            if self.flow.persist_result:
+                raise
+            _log.debug("the result was not stored: %s", error)
+            return None
+
+    def call(self) -> Any:
+        """Calls the flow's function and waits for its tasks."""
+        context = self._begin_call()
+        with ExitStack() as stack:
+            stack.enter_context(context.entered())
+            stack.enter_context(prints_logged(context.log_prints))
+            try:
+                return context.stoppable.call(partial(self._body, context), self.flow.timeout_seconds)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            finally:
+                self._end_call(context)
+
+    def _body(self, context: FlowRunContext) -> Any:
+        args, kwargs = self._arguments(context)
+        value = settle(self.flow.fn(*args, **kwargs))
+        if context.runner is not None:
+            context.runner.close()
+        return value
+
+    async def acall(self) -> Any:
+        """Awaits the flow's coroutine and its tasks."""
+        context = self._begin_call()
+        with context.entered(), prints_logged(context.log_prints):
+            try:
+                return await context.stoppable.acall(partial(self._abody, context), self.flow.timeout_seconds)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            finally:
+                await asyncio.to_thread(self._end_call, context)
+
+    async def _abody(self, context: FlowRunContext) -> Any:
+        args, kwargs = self._arguments(context)
+        value = await self.flow.fn(*args, **kwargs)
+        if context.runner is None:
+            return settle(value)
+        value = await asyncio.to_thread(settle, value)
+        await asyncio.to_thread(context.runner.close)
+        return value
+
+    def _begin_call(self) -> FlowRunContext:
+        assert self.context is not None
+        self.context.over = False
+        self.context.runner = self.flow.task_runner.open()
+        return self.context
+
+    def _arguments(self, context: FlowRunContext) -> tuple[list[Any], dict[str, Any]]:
+        if self.beginning.claimed and self.flow.should_validate_parameters:
+            context.parameters = self.flow.validate_parameters(self.parameters)
+        return self.flow.signature.arguments(context.parameters)
+
+    def _failed(self, error: BaseException) -> None:
+        assert self.context is not None
+        self.context.over = True
+        if not isinstance(error, Exception):
+            for child in list(self.context.children):
+                child.stop(RunCancelled("The flow run was stopped."))
+        log_failure(_log, f"Flow run {self.context.flow_run.name!r} raised", error)
+
+    def _end_call(self, context: FlowRunContext) -> None:
+        """Tasks that run are waited for, those of a stopped run for a moment; no task outlives the run's record."""
+        if context.runner is not None:
+            stopped = context.over and (context.stoppable.reason is not None or bool(context.children))
+            context.runner.close(STOP_SECONDS if stopped else None)
+        context.over = True
+
+    # -- what people see
+
+    def announce(self, state: State, error: BaseException | None) -> list[Callable[..., Any]]:
+        """Logs a state; gives the hooks to call for it."""
+        assert self.context is not None
+        run = self.context.flow_run
+        run.state, run.state_type, run.state_name = state, state.type, state.name
+        with self.context.entered():
+            if state.type is StateType.RUNNING:
+                again = f", run {self.context.running}" if self.context.running > 1 else ""
+                _log.info("Flow run %r of flow %r begins%s", run.name, self.flow.name, again)
+            else:
+                level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
+                _log.log(level, "Flow run %r ended: %s", run.name, state)
+        hooks: list[Callable[..., Any]] = getattr(self.flow, _HOOKS.get(state.type, ""), [])
+        return hooks
+
+    def hook(self, hook: Callable[..., Any], state: State) -> None:
+        """Calls a hook; what it raises is logged and changes nothing."""
+        assert self.context is not None
+        with self.context.entered():
+            try:
+                answer = hook(self.flow, self.context.flow_run, state)
+                if inspect.isawaitable(answer):
+                    run_thread(asyncio.run, _awaited(answer), name="millrace-hook").join()
+            except Exception as error:
+                log_failure(_log, f"The hook {_name(hook)} raised", error)
+
+    async def ahook(self, hook: Callable[..., Any], state: State) -> None:
+        """The same, awaiting a hook that is a coroutine function."""
+        assert self.context is not None
+        with self.context.entered():
+            try:
+                answer = hook(self.flow, self.context.flow_run, state)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception as error:
+                log_failure(_log, f"The hook {_name(hook)} raised", error)
+
+    # -- the whole
+
+    def plan(self) -> protocol.FlowPlan:
+        """What the conversation has to know."""
+        persist = self.flow.persist_result
+        claimed = self.beginning.claimed
+        return protocol.FlowPlan(persist=claimed if persist is None else persist, patience=10 if claimed else 0)
+
+    def run(self) -> RunState:
+        """Runs it to its end here."""
+        try:
+            state: RunState = drive(protocol.flow_run(self.plan()), self.perform)
+            return state
+        except BaseException as error:
+            self.beginning.ended(None, error)
+            raise
+        finally:
+            self.close()
+
+    async def arun(self) -> RunState:
+        """The same for a coroutine."""
+        try:
+            state: RunState = await adrive(protocol.flow_run(self.plan()), self.aperform)
+            return state
+        except BaseException as error:
+            self.beginning.ended(None, error)
+            raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Lets go of the lease and the files."""
+        if self.context is None:
+            return
+        keeper().release(self.context.flow_run.id)
+        self.beginning.ended(self.context.flow_run.state, None)
+        if self.beginning.claimed:
+            recorder().flush(STOP_SECONDS, logs=True)
+        if self.context.spool is not None:
+            self.context.spool.close()
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    return repr(getattr(hook, "__name__", hook))

@@ -1,0 +1,252 @@
+"""Stopping code that runs: time limits and cancellation, and what they can and cannot interrupt.
+
+| where the code runs | time limit, cancellation |
+|---|---|
+| `async def` | at its next `await` (the asyncio task is cancelled) |
+| `def`, main thread | at once, blocking system calls such as `time.sleep` or a socket included (SIGALRM, SIGINT) |
+| `def`, another thread | when Python next executes a bytecode; a blocking call or a long C function finishes first |
+| Windows, main thread | as in another thread |
+
+A C extension that neither returns nor releases the interpreter is interrupted by nothing but the end of its process:
+that is what a worker does with a cancelled run after its grace period.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any, ClassVar
+
+SLICE = 0.2
+"""How long anything waits at a stretch: an interrupt of a kernel does not wake an idle event loop, a slice does."""
+
+
+class TimeLimitReached(Exception):
+    """The time limit of the run that is being driven was reached; enclosing runs see their own."""
+
+
+class Alarm(BaseException):
+    """Raised inside the user's code; a `BaseException`, so that `except Exception` in a loop does not swallow it."""
+
+
+class Stopped(BaseException):
+    """Raised inside a thread's code by `Stoppable.stop`."""
+
+
+def _raise_in(thread: int, kind: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+
+
+class _MainAlarm:
+    """Rings on the main thread, by a signal. They nest: the outermost that is due rings first."""
+
+    _stack: ClassVar[list[_MainAlarm]] = []
+    _previous: ClassVar[Any] = None
+
+    def __init__(self, seconds: float) -> None:
+        self.at = time.monotonic() + seconds
+        self.rung = False
+        self.kind: type[Alarm] = type("Alarm", (Alarm,), {})
+
+    def set(self) -> None:
+        """Begins to wait."""
+        if not _MainAlarm._stack:
+            _MainAlarm._previous = signal.signal(signal.SIGALRM, self._ring)
+        _MainAlarm._stack.append(self)
+        self._arm()
+
+    def unset(self) -> None:
+        """Rings no more."""
+        if self in _MainAlarm._stack:
+            _MainAlarm._stack.remove(self)
+        self._arm()
+        if not _MainAlarm._stack:
+            signal.signal(signal.SIGALRM, _MainAlarm._previous or signal.SIG_DFL)
+
+    @staticmethod
+    def _arm() -> None:
+        waiting = [alarm.at for alarm in _MainAlarm._stack if not alarm.rung]
+        signal.setitimer(signal.ITIMER_REAL, max(min(waiting) - time.monotonic(), 0.001) if waiting else 0)
+
+    @staticmethod
+    def _ring(number: int, frame: FrameType | None) -> None:
+        moment = time.monotonic() + 0.001
+        due = next((alarm for alarm in _MainAlarm._stack if not alarm.rung and alarm.at <= moment), None)
+        if due is not None:
+            due.rung = True
+        _MainAlarm._arm()
+        if due is not None:
+            raise due.kind()
+
+
+class _ThreadAlarm:
+    """Rings on any other thread, by an exception set from a timer's."""
+
+    def __init__(self, seconds: float) -> None:
+        self.kind: type[Alarm] = type("Alarm", (Alarm,), {})
+        self.lock = threading.Lock()
+        self.active = self.rung = False
+        self.thread = 0
+        self.timer = threading.Timer(seconds, self._ring)
+        self.timer.daemon = True
+
+    def set(self) -> None:
+        """Begins to wait."""
+        self.thread, self.active = threading.get_ident(), True
+        self.timer.start()
+
+    def unset(self) -> None:
+        """Rings no more; if it has just rung, the exception arrives in here."""
+        with self.lock:
+            self.active = False
+        self.timer.cancel()
+        if self.rung:
+            _await_delivery()
+
+    def _ring(self) -> None:
+        with self.lock:
+            if self.active:
+                self.rung = True
+                _raise_in(self.thread, self.kind)
+
+
+def _await_delivery() -> None:
+    """An exception set from another thread arrives at one of the next bytecodes: let it arrive here."""
+    for _ in range(1000):
+        time.sleep(0)
+
+
+def _message(seconds: float) -> str:
+    return f"The run took longer than its time limit of {seconds:g} s."
+
+
+def limited(fn: Callable[[], Any], seconds: float | None) -> Any:
+    """Calls a function that may take so long and no longer; see the table above.
+
+    A function and no `with` block: an exception from another thread may arrive between any two bytecodes, and only
+    within this one frame is every such place covered.
+
+    Args:
+        fn: the function, its arguments bound.
+        seconds: the limit; None for none.
+
+    Raises:
+        TimeLimitReached: it took longer.
+    """
+    if seconds is None:
+        return fn()
+    alarm = _MainAlarm(seconds) if _on_main_thread() else _ThreadAlarm(seconds)
+    try:
+        try:
+            alarm.set()
+            return fn()
+        finally:
+            alarm.unset()
+    except alarm.kind:
+        raise TimeLimitReached(_message(seconds)) from None
+
+
+class Stoppable:
+    """A run's calls of user code, which another thread may stop.
+
+    Attributes:
+        reason: why it was stopped; raised at the next effect if the code could not be interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.reason: BaseException | None = None
+        self._lock = threading.Lock()
+        self._interrupt: Callable[[], object] | None = None
+
+    def stop(self, reason: BaseException) -> None:
+        """Interrupts the call, if one is in progress, and lets no other begin. Any thread may call this.
+
+        Args:
+            reason: the exception the run ends with.
+        """
+        with self._lock:
+            if self.reason is None:
+                self.reason = reason
+                if self._interrupt is not None:
+                    self._interrupt()
+
+    def check(self) -> None:
+        """Raises the reason if the run was stopped."""
+        if self.reason is not None:
+            raise self.reason
+
+    def call(self, fn: Callable[[], Any], seconds: float | None) -> Any:
+        """Calls a function, stoppable and within a time limit.
+
+        Args:
+            fn: the function, its arguments bound.
+            seconds: the limit.
+        """
+        thread, main = threading.get_ident(), _on_main_thread()
+        try:
+            self._begin(lambda: signal.pthread_kill(thread, signal.SIGINT) if main else _raise_in(thread, Stopped))
+            try:
+                return limited(fn, seconds)
+            finally:
+                self._end()
+                if self.reason is not None:
+                    _await_delivery()
+        except (KeyboardInterrupt, Stopped):
+            self.check()
+            raise
+
+    async def acall(self, fn: Callable[[], Coroutine[Any, Any, Any]], seconds: float | None) -> Any:
+        """Awaits a coroutine function, stoppable and within a time limit.
+
+        Args:
+            fn: the function, its arguments bound.
+            seconds: the limit.
+        """
+        work = asyncio.ensure_future(fn())
+        loop = work.get_loop()
+        self._begin(lambda: loop.call_soon_threadsafe(work.cancel))
+        deadline = None if seconds is None else time.monotonic() + seconds
+        expired = False
+        try:
+            while not work.done():
+                left = SLICE if deadline is None else min(SLICE, max(deadline - time.monotonic(), 0))
+                await asyncio.wait({work}, timeout=left)
+                if deadline is not None and time.monotonic() >= deadline and not work.done():
+                    expired = work.cancel()
+                    deadline = None
+            if expired and work.cancelled():
+                raise TimeLimitReached(_message(seconds or 0))
+            return work.result()
+        except asyncio.CancelledError:
+            await _cancelled(work)
+            self.check()
+            raise
+        finally:
+            self._end()
+
+    def _begin(self, interrupt: Callable[[], object]) -> None:
+        with self._lock:
+            self.check()
+            self._interrupt = interrupt
+
+    def _end(self) -> None:
+        with self._lock:
+            self._interrupt = None
+
+
+async def _cancelled(work: asyncio.Future[Any]) -> None:
+    """Cancels what is still going on and waits until it has cleaned up; a second interrupt ends the waiting."""
+    work.cancel()
+    while not work.done():
+        await asyncio.wait({work}, timeout=SLICE)
+    if not work.cancelled():
+        work.exception()

@@ -1,0 +1,117 @@
+"""The leases this process holds, extended while their runs live.
+
+Whoever holds a lease may run; the server's reaper takes an expired one away. The keeper extends all of them in one
+request and hears in the answer which runs are lost (another attempt has them) or asked to stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from millrace import settings
+from millrace.engine.context import run_thread
+from millrace.engine.interrupts import Stoppable
+from millrace.errors import LeaseLost, MillraceError, NotFound, RunCancelled
+from millrace.schema.runs import Lease
+
+if TYPE_CHECKING:
+    from millrace.client.synchronous import Client
+
+MAX_PAUSE = 5.0
+"""A person's wish to cancel is heard with the next extension: seconds, at most."""
+
+EXIT_GRACE = 2.0
+LOST_EXIT_CODE = 75
+
+_log = logging.getLogger("millrace.engine")
+
+
+@dataclass(slots=True)
+class Held:
+    """One lease, the client whose server gave it, and what stops its run."""
+
+    lease: Lease
+    client: Client
+    stoppable: Stoppable
+    ends_process: bool = False
+
+
+class Keeper:
+    """Extends leases on a daemon thread. One a process: `keeper()`."""
+
+    def __init__(self) -> None:
+        self._held: dict[UUID, Held] = {}
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, held: Held) -> None:
+        """Extends a lease until `release`.
+
+        Args:
+            held: the lease; with `ends_process`, its loss ends this process after a moment, because the thread that
+                runs may be where nothing interrupts it and another attempt may have begun.
+        """
+        with self._wake:
+            self._held[held.lease.flow_run_id] = held
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = run_thread(self._run, name="millrace-leases")
+
+    def release(self, flow_run_id: UUID) -> None:
+        """Extends it no longer; the run has ended."""
+        with self._wake:
+            self._held.pop(flow_run_id, None)
+
+    def _run(self) -> None:
+        pause = min(settings.current().lease_seconds / 3, MAX_PAUSE)
+        while True:
+            with self._wake:
+                self._wake.wait(pause)
+                held = list(self._held.values())
+            for client in {id(one.client): one.client for one in held}.values():
+                self._extend(client, [one for one in held if one.client is client])
+
+    def _extend(self, client: Client, held: list[Held]) -> None:
+        pairs = [(one.lease.flow_run_id, one.lease.attempt) for one in held]
+        try:
+            answer = client.extend_leases(leases=pairs, lease_seconds=settings.current().lease_seconds)
+        except NotFound:  # a server that knows no leases
+            return
+        except MillraceError as error:
+            # A server that restarts grants every live lease anew: running on is right, the fence guards the record.
+            _log.debug("leases could not be extended: %s", error)
+            return
+        lost, cancelling = set(answer.lost), set(answer.cancelling)
+        for one in held:
+            if self._held.get(one.lease.flow_run_id) is not one:
+                continue
+            if one.lease.flow_run_id in lost:
+                self._lose(one)
+            elif one.lease.flow_run_id in cancelling:
+                one.stoppable.stop(RunCancelled("Cancelled by request."))
+
+    def _lose(self, held: Held) -> None:
+        run = held.lease.flow_run_id
+        held.stoppable.stop(LeaseLost(f"attempt {held.lease.attempt} of run {run} lost its lease: another has the run"))
+        if held.ends_process:
+            timer = threading.Timer(EXIT_GRACE, os._exit, (LOST_EXIT_CODE,))
+            timer.daemon = True
+            timer.start()
+
+
+@lru_cache(maxsize=1)
+def keeper() -> Keeper:
+    """The keeper of this process; a forked child gets its own."""
+    return Keeper()
+
+
+def _forget(*_: Any) -> None:
+    keeper.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget) if hasattr(os, "register_at_fork") else None

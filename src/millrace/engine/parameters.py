@@ -1,0 +1,336 @@
+"""Parameters of flows: from a call to a dict, checked and coerced by the annotations, and as a JSON schema."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter as P
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
+from pydantic_core import CoreSchema, PydanticSerializationError, to_json
+
+from millrace.errors import ParameterError
+
+RESERVED = ("return_state", "wait_for")
+_MISSING: Any = inspect.Parameter.empty
+
+
+class _Schema(GenerateJsonSchema):
+    """Types and defaults that JSON does not know are left open instead of failing."""
+
+    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> dict[str, Any]:
+        return {}
+
+    def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameters of a function.
+
+    Args:
+        fn: the function.
+        name: what to call it in messages.
+        bound: whether the first parameter is an instance that is already given (a flow as a method).
+    """
+
+    fn: Callable[..., Any]
+    name: str
+    bound: bool = False
+
+    @cached_property
+    def parameters(self) -> dict[str, P]:
+        """The parameters by name, without a bound first one."""
+        found = dict(inspect.signature(self.fn).parameters)
+        if self.bound:
+            found.pop(next(iter(found)), None)
+        return found
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        """The annotations, those written as text resolved; one that cannot be is Any."""
+        try:
+            return typing.get_type_hints(self.fn, include_extras=True)
+        except Exception:
+            return {
+                name: one.annotation for name, one in self.parameters.items() if not isinstance(one.annotation, str)
+            }
+
+    @cached_property
+    def model(self) -> type[BaseModel]:
+        """A model with one field a parameter. The fields are numbered, the names are aliases: any name will do.
+
+        Raises:
+            ParameterError: pydantic cannot make a type of an annotation.
+        """
+        fields: dict[str, Any] = {}
+        for number, (name, one) in enumerate(self.parameters.items()):
+            kind: Any = self.hints.get(name, Any)
+            default: Any = ... if one.default is _MISSING else one.default
+            if one.kind is P.VAR_POSITIONAL:
+                kind, default = list[kind], []
+            elif one.kind is P.VAR_KEYWORD:
+                kind, default = dict[str, kind], {}
+            text = self.descriptions.get(name)
+            fields[f"p{number}"] = (kind, Field(default, alias=name, title=name, description=text))
+        try:
+            return create_model(
+                "Parameters", __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=()), **fields
+            )
+        except (PydanticUserError, TypeError, RuntimeError) as error:
+            first = str(error).splitlines()[0]
+            raise ParameterError(
+                f"{self.name!r} has an annotation that cannot be checked: {first}. "
+                "Change the annotation, or set validate_parameters=False"
+            ) from None
+
+    @cached_property
+    def descriptions(self) -> dict[str, str]:
+        """What the docstring says of each parameter."""
+        return described(inspect.getdoc(self.fn) or "", self.parameters)
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The parameters as the wire shows them: a JSON schema with titles, positions, defaults and descriptions."""
+        mode: JsonSchemaMode = "validation"
+        whole = self.model.model_json_schema(
+            by_alias=True, ref_template="#/definitions/{model}", schema_generator=_Schema, mode=mode
+        )
+        properties: dict[str, Any] = {}
+        for position, name in enumerate(self.parameters):
+            found = dict(whole.get("properties", {}).get(name, {}))
+            properties[name] = {"title": name, "position": position, **found}
+        return {
+            "title": "Parameters",
+            "type": "object",
+            "properties": properties,
+            "required": whole.get("required", []),
+            "definitions": whole.get("$defs", {}),
+        }
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by parameter name; `*args` and `**kwargs` stand under their own names.
+
+        Raises:
+            ParameterError: arguments are unknown, missing, given twice or too many.
+        """
+        problems: list[str] = []
+        found: dict[str, Any] = {}
+        positional = [
+            one for one in self.parameters.values() if one.kind in (P.POSITIONAL_ONLY, P.POSITIONAL_OR_KEYWORD)
+        ]
+        for one, value in zip(positional, args, strict=False):
+            found[one.name] = value
+        rest = args[len(positional) :]
+        star = next((one.name for one in self.parameters.values() if one.kind is P.VAR_POSITIONAL), None)
+        stars = next((one.name for one in self.parameters.values() if one.kind is P.VAR_KEYWORD), None)
+        if star:
+            found[star] = tuple(rest)
+        elif rest:
+            problems.append(f"takes {len(positional)} positional argument(s), {len(args)} were given")
+        extra: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            known = self.parameters.get(name)
+            if known is None or known.kind in (P.POSITIONAL_ONLY, P.VAR_POSITIONAL, P.VAR_KEYWORD):
+                if stars is None:
+                    problems.append(self._unknown(name))
+                extra[name] = value
+            elif name in found:
+                problems.append(f"{name}: given twice, by position and by name")
+            else:
+                found[name] = value
+        if stars:
+            found[stars] = extra
+        problems += self._missing(found)
+        self._refuse(problems)
+        return found
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters by name, as a deployment or a form gives them, checked for unknown and missing names.
+
+        Raises:
+            ParameterError: with one line a problem.
+        """
+        self._refuse([self._unknown(name) for name in given if name not in self.parameters] + self._missing(given))
+        return dict(given)
+
+    def with_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with the defaults of those that were not given, in the order of the signature."""
+        found: dict[str, Any] = {}
+        for name, one in self.parameters.items():
+            if name in given:
+                found[name] = given[name]
+            elif one.kind is P.VAR_POSITIONAL:
+                found[name] = ()
+            elif one.kind is P.VAR_KEYWORD:
+                found[name] = {}
+            elif one.default is not _MISSING:
+                found[name] = one.default
+        return found
+
+    def validated(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values coerced to the annotated types. Defaults are taken as they are written.
+
+        Raises:
+            ParameterError: with one line for each value of the wrong type, and the value.
+        """
+        given = self.complete(given)
+        if not given:
+            return {}
+        try:
+            model = self.model.model_validate(given)
+        except ValidationError as error:
+            self._refuse([_problem(one) for one in error.errors(include_url=False)])
+            raise
+        names = list(self.parameters)
+        values = {names[int(field[1:])]: getattr(model, field) for field in model.model_fields_set}
+        return {name: values[name] for name in names if name in values}
+
+    def arguments(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments that pass the values to the function."""
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        spread = any(one.kind is P.VAR_POSITIONAL and values.get(name) for name, one in self.parameters.items())
+        for name, one in self.parameters.items():
+            if name not in values:
+                continue
+            if one.kind is P.VAR_POSITIONAL:
+                args.extend(values[name])
+            elif one.kind is P.VAR_KEYWORD:
+                kwargs.update(values[name])
+            elif one.kind is P.POSITIONAL_ONLY or (spread and one.kind is P.POSITIONAL_OR_KEYWORD):
+                args.append(values[name])
+            else:
+                kwargs[name] = values[name]
+        return args, kwargs
+
+    def _unknown(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self.parameters, 1)
+        if close:
+            return f"{name}: there is no such parameter; did you mean {close[0]!r}?"
+        return f"{name}: there is no such parameter; there {_listed(self.parameters)}"
+
+    def _missing(self, given: Iterable[str]) -> list[str]:
+        have = set(given)
+        return [
+            f"{name}: missing, and it has no default"
+            for name, one in self.parameters.items()
+            if name not in have and one.default is _MISSING and one.kind not in (P.VAR_POSITIONAL, P.VAR_KEYWORD)
+        ]
+
+    def _refuse(self, problems: list[str]) -> None:
+        if len(problems) == 1:
+            raise ParameterError(f"{self.name}: {problems[0]}")
+        if problems:
+            raise ParameterError("\n  ".join([f"{self.name}: {len(problems)} things to fix", *problems]))
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = list(names)
+    if not known:
+        return "are no parameters"
+    return f"is only {known[0]!r}" if len(known) == 1 else f"are {', '.join(known)}"
+
+
+def _problem(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    shown = repr(error["input"])
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}…"
+    return f"{where}: {error['msg']}; got {shown} ({type(error['input']).__name__})"
+
+
+_GOOGLE = re.compile(r"^(\s*)\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
+_NUMPY = re.compile(r"^\*{0,2}(\w+)\s*(?::.*)?$")
+
+
+def described(doc: str, names: Iterable[str]) -> dict[str, str]:
+    """What a docstring in Google's or numpy's style says of each parameter.
+
+    Args:
+        doc: the docstring, dedented.
+        names: the parameters.
+
+    Example:
+        >>> described("Sum.\\n\\nArgs:\\n    rows: how many\\n        rows to read", ["rows"])
+        {'rows': 'how many rows to read'}
+    """
+    known, lines = set(names), doc.splitlines()
+    for number, line in enumerate(lines):
+        if line.strip() in ("Args:", "Arguments:", "Parameters:"):
+            return _google(lines[number + 1 :], known)
+        if line.strip() == "Parameters" and number + 1 < len(lines) and set(lines[number + 1].strip()) == {"-"}:
+            return _numpy(lines[number + 2 :], known)
+    return {}
+
+
+def _google(lines: list[str], known: set[str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    current: str | None = None
+    depth = 0
+    for line in lines:
+        if line.strip() and not line.startswith((" ", "\t")):
+            break
+        match = _GOOGLE.match(line)
+        if match and match[2] in known and (current is None or len(match[1]) <= depth):
+            current, depth = match[2], len(match[1])
+            found[current] = [match[3]]
+        elif current and line.strip() and len(line) - len(line.lstrip()) > depth:
+            found[current].append(line.strip())
+        elif line.strip():
+            current = None if match else current
+    return {name: " ".join(filter(None, text)) for name, text in found.items() if any(text)}
+
+
+def _numpy(lines: list[str], known: set[str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    current: str | None = None
+    for number, line in enumerate(lines):
+        following = lines[number + 1].strip() if number + 1 < len(lines) else ""
+        if line.strip() and not line.startswith(" ") and following and set(following) == {"-"}:
+            break
+        match = _NUMPY.match(line)
+        if match:
+            current = match[1] if match[1] in known else None
+        elif current and line.strip():
+            found.setdefault(current, []).append(line.strip())
+    return {name: " ".join(text) for name, text in found.items()}
+
+
+def jsonable(value: Any) -> Any:
+    """A parameter as the wire carries it; what has no form in JSON is shown as `<Type>`.
+
+    Args:
+        value: any value.
+    """
+    try:
+        # By way of the text: it is the only form that keeps NaN and infinity apart from null.
+        return json.loads(to_json(value, inf_nan_mode="strings", fallback=lambda other: f"<{type(other).__name__}>"))
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+        return f"<{type(value).__name__}>"
+
+
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+def filled(template: str, values: Mapping[str, Any]) -> str:
+    """A text with `{name}` replaced by values. Nothing else is special: no attributes, no formats, no code.
+
+    Args:
+        template: the text.
+        values: by name; unknown names stay as they are written.
+
+    Example:
+        >>> filled("load {day} {other}", {"day": "Monday"})
+        'load Monday {other}'
+    """
+    return _FIELD.sub(lambda match: str(values[match[1]]) if match[1] in values else match[0], template)

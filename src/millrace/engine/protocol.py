@@ -1,0 +1,213 @@
+"""What a run does, step by step: one generator for flow runs and one for task runs, for both colours.
+
+    flow run:  Propose(RUNNING) ─▶ Call ─▶ value ─▶ Propose(COMPLETED)
+                                   └▶ exception ─▶ Propose(FAILED) ─▶ AwaitingRetry instead? Sleep ─▶ Propose(RUNNING) …
+                                   └▶ interrupt ─▶ Propose(CANCELLED | CRASHED)
+    task run:  Record(RUNNING) ─▶ Call ─▶ Record(COMPLETED)
+                                  └▶ exception ─▶ retries left? Record(AwaitingRetry) ─▶ Sleep ─▶ Record(RUNNING) …
+
+Nothing here does I/O or reads a clock: a test is a conversation. Whether a flow run is tried again is the server's
+decision (one judge); whether a task is, is decided here, because a task costs no round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.engine.effects import Announce, Call, Conversation, Effect, Keep, Propose, Record, Sleep, Step
+from millrace.engine.interrupts import TimeLimitReached
+from millrace.engine.states import Outcome, of_interruption, of_value, run_state, text_of
+from millrace.errors import LeaseLost, RunCancelled, RunTimedOut, ServerUnavailable, StateRefused
+from millrace.schema.fields import new_id
+from millrace.schema.states import (
+    OrchestrationResult,
+    SetStateStatus,
+    State,
+    StateCreate,
+    StateDetails,
+    StateType,
+    WaitDetails,
+)
+
+RECONNECT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPlan:
+    """What the conversation of a flow run needs to know.
+
+    Args:
+        persist: whether results are kept.
+        patience: how many times, a second apart, a proposal is repeated while no server answers.
+    """
+
+    persist: bool = False
+    patience: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """What the conversation of a task run needs to know.
+
+    Args:
+        retries: how often it is tried again.
+        delay: the seconds before a try, by its number from 1.
+        retry_if: whether an exception is worth another try.
+        announce_pending: say that it waits (a submitted task does).
+    """
+
+    retries: int = 0
+    delay: Callable[[int], float] = lambda attempt: 0.0
+    retry_if: Callable[[BaseException], bool] = lambda error: True
+    announce_pending: bool = False
+
+
+def proposal(kind: StateType, name: str | None = None, message: str | None = None, data: Any = None) -> StateCreate:
+    """A state to propose, with an id of its own so that a proposal sent twice counts once."""
+    return StateCreate(
+        type=kind, name=name, message=message, data=data, state_details=StateDetails(transition_id=new_id())
+    )
+
+
+def flow_run(plan: FlowPlan) -> Conversation:
+    """The conversation of a flow run; its value is the final `RunState`.
+
+    Raises:
+        LeaseLost: another attempt holds the run; nothing more was said.
+        StateRefused: the judge told this attempt to stop.
+        ServerUnavailable: no server answered.
+    """
+    outcome: Outcome | None = None
+    try:
+        state = yield from _enter(plan)
+        while state.type is StateType.RUNNING:
+            yield Announce(state)
+            outcome = yield from _attempt()
+            state = yield from _conclude(outcome, plan)
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # between two calls: while proposing, sleeping or announcing
+        if isinstance(error, Exception) and not isinstance(error, RunCancelled):
+            raise
+        outcome = of_interruption(error)
+        state = yield from _conclude(outcome, plan)
+    ending = run_state(state, has_value=False)
+    stopped = outcome is not None and outcome.error is not None and not isinstance(outcome.error, Exception)
+    if outcome is not None and (outcome.type is state.type or stopped):
+        ending = run_state(state, outcome.value, outcome.error)
+    yield Announce(state, outcome.error if outcome else None)
+    return ending
+
+
+def _enter(plan: FlowPlan) -> Generator[Effect, Any, State]:
+    """Ask to run until the run runs or has ended."""
+    while True:
+        state = yield from _propose(proposal(StateType.RUNNING), plan)
+        if state.type is StateType.SCHEDULED:
+            yield Sleep(until=state.state_details.scheduled_time)
+        elif state.type is StateType.CANCELLING:
+            raise RunCancelled("The run was cancelled before it started.")
+        elif state.type is StateType.PENDING:
+            yield Sleep(RECONNECT_SECONDS)
+        else:
+            return state
+
+
+def _attempt() -> Generator[Effect, Any, Outcome]:
+    try:
+        return of_value((yield Call()))
+    except LeaseLost:
+        raise
+    except TimeLimitReached as error:
+        message = str(error)
+        return Outcome(StateType.FAILED, "TimedOut", message, error=RunTimedOut(message))
+    except RunCancelled as error:
+        return of_interruption(error)
+    except Exception as error:
+        return Outcome(StateType.FAILED, "Failed", text_of(error), error=error)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        return of_interruption(error)
+
+
+def _conclude(outcome: Outcome, plan: FlowPlan) -> Generator[Effect, Any, State]:
+    """Propose how a call ended; the answer is an ending, or RUNNING if it is tried again."""
+    data = None
+    if plan.persist and outcome.type is StateType.COMPLETED:
+        try:
+            data = yield Keep(outcome.value)
+        except Exception as error:
+            outcome.type, outcome.name, outcome.message, outcome.error = (
+                StateType.FAILED,
+                "Failed",
+                text_of(error),
+                error,
+            )
+    try:
+        state = yield from _propose(proposal(outcome.type, outcome.name, outcome.message, data), plan)
+    except (ServerUnavailable, StateRefused):
+        if outcome.error is not None:
+            raise outcome.error from None  # the user's own exception matters more than ours
+        raise
+    if state.type is StateType.SCHEDULED:
+        yield Sleep(until=state.state_details.scheduled_time)
+        return (yield from _enter(plan))
+    if state.type is StateType.CANCELLING:
+        return (yield from _propose(proposal(StateType.CANCELLED, message="Cancelled."), plan))
+    return state
+
+
+def _propose(state: StateCreate, plan: FlowPlan) -> Generator[Effect, Any, State]:
+    """Propose until there is an answer; what holds then. Repeating is safe: the proposal carries its id."""
+    tries = 0
+    while True:
+        try:
+            answer: OrchestrationResult = yield Propose(state)
+        except ServerUnavailable:
+            tries += 1
+            if tries > plan.patience:
+                raise
+            yield Sleep(RECONNECT_SECONDS)
+            continue
+        if isinstance(answer.details, WaitDetails):
+            yield Sleep(float(answer.details.delay_seconds))
+            continue
+        if answer.state is not None and (answer.status is not SetStateStatus.ABORT or answer.state.is_final):
+            return answer.state
+        reason = getattr(answer.details, "reason", None) or "no reason was given"
+        raise StateRefused(f"the server refused the state {state.name}: {reason}")
+
+
+def task_run(plan: TaskPlan) -> Conversation:
+    """The conversation of a task run; its value is a pair of the last `Step` and the `Outcome`."""
+    if plan.announce_pending:
+        yield Record(Step(StateType.PENDING, "Pending"), 0)
+    attempt = 0
+    while True:
+        attempt += 1
+        yield Record(Step(StateType.RUNNING, "Running" if attempt == 1 else "Retrying"), attempt)
+        outcome = yield from _attempt()
+        if outcome.type is not StateType.FAILED or outcome.error is None or attempt > plan.retries:
+            break
+        if isinstance(outcome.error, LeaseLost) or not _worth(plan, outcome.error):
+            break
+        delay = plan.delay(attempt)
+        if delay > 0:
+            waiting = Step(StateType.SCHEDULED, "AwaitingRetry", text_of(outcome.error))
+            yield Record(waiting, attempt, outcome.error)
+            yield Sleep(delay)
+        else:
+            yield Sleep(0)  # a place to stop
+    last = Step(outcome.type, outcome.name, outcome.message)
+    yield Record(last, attempt, outcome.error)
+    return last, outcome
+
+
+def _worth(plan: TaskPlan, error: BaseException) -> bool:
+    try:
+        return bool(plan.retry_if(error))
+    except Exception:
+        return False

@@ -1,0 +1,90 @@
+"""The three ways into the engine: call a flow, await one, or run one that a worker claimed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from millrace.engine.beginning import Beginning, Wish
+from millrace.engine.flow_runs import FlowLike, FlowRunSession
+from millrace.engine.futures import TaskFuture, resolve, result_of_upstream
+from millrace.engine.states import RunState
+from millrace.engine.tracebacks import own
+from millrace.schema.runs import FlowRun, Lease
+from millrace.schema.states import State, StateType
+
+if TYPE_CHECKING:
+    from millrace.client.synchronous import Client
+
+
+def _session(flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[Any] | None) -> FlowRunSession:
+    for source in wait_for or ():
+        if isinstance(source, (TaskFuture, State)):
+            result_of_upstream(source)
+    given = {name: resolve(value, result_of_upstream) for name, value in parameters.items()}
+    if flow.should_validate_parameters:
+        given = flow.validate_parameters(given)
+    complete = flow.signature.with_defaults(given)
+    return FlowRunSession(flow, complete, Beginning(Wish(flow.run_name(complete))))
+
+
+def _conclude(state: RunState, return_state: bool) -> Any:
+    error = state._error
+    if error is not None and not isinstance(error, Exception):
+        raise own(error)  # an interrupt goes on to whoever called
+    if return_state:
+        return state
+    if state.type is StateType.COMPLETED and state._has_value:
+        return state._value
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException) and state.type is not StateType.COMPLETED:
+        raise own(result)
+    return result
+
+
+def run_flow(
+    flow: FlowLike, parameters: dict[str, Any], *, return_state: bool = False, wait_for: Iterable[Any] | None = None
+) -> Any:
+    """Runs a `def` flow here: makes a run, calls the function, tells the server how it ended.
+
+    Args:
+        flow: the flow.
+        parameters: by name.
+        return_state: give the final state instead of the value, and do not raise.
+        wait_for: futures to wait for first.
+
+    Raises:
+        ParameterError: before any run is made.
+        ServerUnavailable: no server answers and none could be started.
+    """
+    return _conclude(_session(flow, parameters, wait_for).run(), return_state)
+
+
+async def arun_flow(
+    flow: FlowLike, parameters: dict[str, Any], *, return_state: bool = False, wait_for: Iterable[Any] | None = None
+) -> Any:
+    """The same for an `async def` flow."""
+    session = await asyncio.to_thread(_session, flow, parameters, wait_for) if wait_for else None
+    session = session or _session(flow, parameters, None)
+    return _conclude(await session.arun(), return_state)
+
+
+def run_claimed(flow: FlowLike, flow_run: FlowRun, lease: Lease | None, client: Client) -> State:
+    """Runs a run that exists, in the worker's child process, and gives its final state; does not raise its exception.
+
+    Args:
+        flow: the flow.
+        flow_run: the run as the server gave it.
+        lease: the right to run it; None on a server that has no leases.
+        client: the connection to that server.
+
+    Raises:
+        LeaseLost: another attempt holds the run.
+        StateRefused: the server wants this attempt to stop.
+    """
+    ours = str(flow_run.id) in (os.environ.get("MILLRACE__FLOW_RUN_ID"), os.environ.get("PREFECT__FLOW_RUN_ID"))
+    beginning = Beginning(Wish(None), client=client, flow_run=flow_run, lease=lease, ends_process=ours)
+    session = FlowRunSession(flow, flow_run.parameters, beginning)
+    return asyncio.run(session.arun()) if flow.isasync else session.run()

@@ -1,0 +1,57 @@
+"""A run is asked to stop: by Ctrl-C, by SIGTERM, or by the event its caller holds."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Hears that a run is to stop. As a context manager it takes SIGINT and SIGTERM for as long as it is open.
+
+    Signals can only be taken in the main thread; elsewhere only the event is heard.
+
+    Args:
+        event: set by the caller to cancel; None when it never does.
+        take_signals: whether to take the two signals.
+    """
+
+    def __init__(self, event: threading.Event | None = None, take_signals: bool = True) -> None:
+        self._event = event
+        self._take = take_signals and threading.current_thread() is threading.main_thread()
+        self._received: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if self._take:
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._received.append(number)
+
+    def asked(self) -> bool:
+        """Whether the run is to stop."""
+        return bool(self._received) or (self._event is not None and self._event.is_set())
+
+    def at_once(self) -> bool:
+        """Whether somebody asked twice, and means now."""
+        return len(self._received) > 1
+
+    @property
+    def reason(self) -> str:
+        """Who asked, for people."""
+        if not self._received:
+            return "it was cancelled"
+        return f"it was stopped by {signal.Signals(self._received[0]).name}"

@@ -1,0 +1,1 @@
+"""The server: routes from the wire table, two loops, streams; embedded on a Unix socket or shared on TCP."""

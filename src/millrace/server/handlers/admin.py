@@ -1,0 +1,54 @@
+"""The server itself: alive, which version, how busy."""
+
+from __future__ import annotations
+
+from millrace.schema.fields import API_VERSION, now
+from millrace.schema.operations import Counters, ServerInfo, ServerStorage
+from millrace.server.context import Call
+from millrace.server.version import API_IMPLEMENTATION, millrace_version
+from millrace.store import counters as store_counters
+
+FEATURES = ["begin", "claim", "leases", "events", "skipped", "counters"]
+
+
+def health(call: Call) -> bool:
+    """Whether the server answers: it does."""
+    return True
+
+
+def ready(call: Call) -> bool:
+    """Whether the database answers."""
+    call.read(store_counters.read)
+    return True
+
+
+def server_version(call: Call) -> str:
+    """A version of the API's implementation that every client of Prefect 3 accepts."""
+    return API_IMPLEMENTATION
+
+
+def server_storage(call: Call) -> ServerStorage:
+    """No default storage: clients use their own."""
+    return ServerStorage()
+
+
+def server_info(call: Call) -> ServerInfo:
+    """What a Millrace client needs to know."""
+    context = call.context
+    return ServerInfo(
+        version=millrace_version(),
+        api_version=API_VERSION,
+        embedded=context.embedded,
+        home=str(context.settings.home) if context.embedded else None,
+        server_time=now(),
+        features=FEATURES,
+    )
+
+
+def counters(call: Call) -> Counters:
+    """How busy the server is."""
+    return call.read(store_counters.read)
+
+
+def delete_owned_automations(call: Call, resource_id: str) -> None:
+    """Nothing owns automations here yet, so none are left behind."""

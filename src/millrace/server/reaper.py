@@ -1,0 +1,25 @@
+"""The reaper: runs whose holder is lost, and runs that nobody took in time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from millrace.settings import Settings
+from millrace.store import leases
+from millrace.store.database import Transaction
+
+RUNS_A_STEP = 200
+
+
+def step(tx: Transaction, settings: Settings) -> datetime | None:
+    """Looks after leases that expired and runs that are late.
+
+    Returns:
+        When the next step is due: now if something is left, None if nothing is held or waits.
+    """
+    after = timedelta(seconds=settings.late_after_seconds)
+    lost = leases.reap(tx, RUNS_A_STEP)
+    late = leases.mark_late(tx, after, RUNS_A_STEP)
+    if max(lost, late) >= RUNS_A_STEP:
+        return tx.now
+    return leases.next_reaping(tx, after)

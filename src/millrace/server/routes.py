@@ -1,0 +1,185 @@
+"""A route for each line of the table: the body validated by its model, the answer written by its model."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
+
+from millrace.errors import TooLarge
+from millrace.schema.operations import Operation
+from millrace.schema.runs import LEASE_HEADER
+from millrace.server.answers import Answer, JSONAnswer, answer_to, json_answer, validation_answer
+from millrace.server.context import Call, Context, parse_lease
+from millrace.server.handlers import Handler
+
+PREFIX = "/api"
+QUIET = frozenset({"health", "ready", "claim_flow_runs", "extend_leases", "worker_heartbeat", "counters"})
+"""Operations that a server's own worker, or one who only looks, uses all the time: they do not keep it from idling."""
+
+DRAIN_FACTOR = 4
+
+
+class Gone(Exception):
+    """The client closed the connection before its body was complete."""
+
+
+def signature_of(operation: Operation) -> inspect.Signature:
+    """What the page of the API says of an operation's arguments."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(name, keyword, annotation=kind)
+        for name, kind in (operation.path_parameters | operation.query).items()
+    ]
+    if operation.body is not None:
+        default = None if operation.body_optional else inspect.Parameter.empty
+        parameters.append(inspect.Parameter("body", keyword, annotation=operation.body, default=default))
+    return inspect.Signature(parameters)
+
+
+def _documented(operation: Operation, handler: Handler) -> Handler:
+    def described() -> None: ...
+
+    described.__name__ = operation.name
+    described.__doc__ = operation.doc or handler.__doc__
+    described.__signature__ = signature_of(operation)  # type: ignore[attr-defined]
+    return described
+
+
+class OperationRoute(APIRoute):
+    """One operation: FastAPI describes it, we answer it.
+
+    Args:
+        operation: the line of the table.
+        handler: the function of its name.
+        context: the server.
+    """
+
+    def __init__(self, operation: Operation, handler: Handler, context: Context) -> None:
+        path = operation.path
+        for name, kind in operation.path_parameters.items():
+            if kind is not str:
+                path = path.replace(f"{{{name}}}", f"{{{name}:uuid}}")
+        super().__init__(
+            PREFIX + path,
+            _documented(operation, handler),
+            methods=[operation.method],
+            name=operation.name,
+            operation_id=operation.name,
+            response_model=operation.answer,
+            status_code=operation.status,
+        )
+        pattern = self.path_regex.pattern.removesuffix("$").removesuffix("/")
+        self.path_regex = re.compile(pattern + "/?$")
+        self.operation = operation
+        self._handler = handler
+        self._context = context
+        self._is_async = inspect.iscoroutinefunction(handler)
+        self._noisy = operation.name not in QUIET
+        self._body: TypeAdapter[Any] | None = TypeAdapter(operation.body) if operation.body is not None else None
+        self._answer: TypeAdapter[Any] | None = TypeAdapter(operation.answer) if operation.answer is not None else None
+        self._query = {name: TypeAdapter(kind) for name, kind in operation.query.items()}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        found = self.path_regex.match(scope["path"])
+        if found is None:
+            return Match.NONE, {}
+        values = {name: self.param_convertors[name].convert(text) for name, text in found.groupdict().items()}
+        child = {"endpoint": self.endpoint, "path_params": values, "route": self}
+        return (Match.FULL if scope["method"] == self.operation.method else Match.PARTIAL), child
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != self.operation.method:
+            response = not_served(scope, 405)
+        else:
+            try:
+                response = await self._respond(scope, receive)
+            except Gone:
+                return
+            except Exception as error:
+                response = answer_to(error)
+        await response(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive) -> JSONAnswer:
+        if self._noisy:
+            self._context.used()
+        headers: dict[str, str] = scope["millrace.headers"]
+        call = Call(self._context, parse_lease(headers.get(LEASE_HEADER.lower())))
+        body = await read_body(headers, receive, self._context.settings.max_body_bytes)
+        arguments: list[Any] = list(scope["path_params"].values())
+        try:
+            if self._body is not None:
+                arguments.append(self._parse(body))
+            options = self._parse_query(scope) if self._query else {}
+        except ValidationError as error:
+            return validation_answer(error)
+        if self._is_async:
+            answer = await self._handler(call, *arguments, **options)
+            return self._render(answer)
+        return await self._context.in_thread(lambda: self._render(self._handler(call, *arguments, **options)))
+
+    def _parse(self, body: bytes) -> Any:
+        assert self._body is not None
+        if self.operation.body_optional and body.strip() in (b"", b"null"):
+            body = b"{}"
+        return self._body.validate_json(body)
+
+    def _parse_query(self, scope: Scope) -> dict[str, Any]:
+        sent = parse_qs(scope["query_string"].decode("latin-1"))
+        return {name: kind.validate_python(sent.get(name, [None])[-1]) for name, kind in self._query.items()}
+
+    def _render(self, answer: Any) -> JSONAnswer:
+        status = self.operation.status
+        if isinstance(answer, Answer):
+            answer, status = answer.value, answer.status
+        if status == 204:
+            return JSONAnswer(None, status)
+        return JSONAnswer(b"null" if self._answer is None else self._answer.dump_json(answer, by_alias=True), status)
+
+
+def not_served(scope: Scope, status: int) -> JSONAnswer:
+    """The response to what is not in the table."""
+    text = f"Millrace does not serve {scope['method']} {scope['path'][:500]}"
+    return json_answer({"detail": text, "code": "NotFound"}, status)
+
+
+async def read_body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
+    """The request's body.
+
+    Args:
+        headers: of the request.
+        receive: of the request.
+        limit: the most bytes.
+
+    Raises:
+        TooLarge: it is, or says it is, longer. What comes of it is read a while longer, so that the client, still
+            sending, can hear the answer.
+    """
+    said = headers.get("content-length", "")
+    announced = int(said) if said.isdigit() else 0
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        too_large = max(size, announced) > limit
+        if not too_large:
+            chunks.append(chunk)
+        more = message.get("more_body", False)
+        if too_large and (not more or size > DRAIN_FACTOR * limit):
+            raise TooLarge(
+                f"The body has {max(size, announced):,} bytes; at most {limit:,} are taken (MILLRACE_MAX_BODY_BYTES)."
+            )
+        if not more:
+            return b"".join(chunks)

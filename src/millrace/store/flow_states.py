@@ -1,0 +1,163 @@
+"""Proposed states of flow runs: asks the judge, and writes what he decides in the same transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from millrace import rules
+from millrace.errors import AlreadyExists
+from millrace.rules import Decision, Facts
+from millrace.schema.flows import FlowCreate
+from millrace.schema.runs import BeginRun, BegunRun, FlowRun, FlowRunPolicy, Lease
+from millrace.schema.states import (
+    AbortDetails,
+    AcceptDetails,
+    OrchestrationResult,
+    RejectDetails,
+    SetState,
+    SetStateStatus,
+    State,
+    StateCreate,
+    StateType,
+    WaitDetails,
+)
+from millrace.store import flow_runs, flows, history, slots
+from millrace.store.database import Transaction
+from millrace.store.history import Run
+from millrace.store.tables import deployments
+
+S = StateType
+
+
+def set_state(tx: Transaction, flow_run_id: UUID, proposal: SetState) -> OrchestrationResult:
+    """Proposes a state for a run.
+
+    The writer holds the run's lease if `leases.check` said so earlier in the transaction.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    run = flow_runs.row(tx, flow_run_id)
+    decision = propose(tx, run, proposal.state, force=proposal.force)
+    return OrchestrationResult(state=decision.state, status=decision.status, details=_details(decision))
+
+
+def propose(tx: Transaction, run: Run, proposed: StateCreate, *, force: bool = False) -> Decision:
+    """Asks the judge about a state, and writes what he decides.
+
+    Returns:
+        The decision; its state is as it is stored now.
+    """
+    current = None if run["state"] is None else State.model_validate(run["state"])
+    decision = rules.decide(current, proposed, _facts(tx, run, proposed, force))
+    if decision.state is None or decision.state is current:
+        return decision
+    after = history.move(tx, run, decision.state, **_beside(tx, run, current, decision))
+    return Decision(decision.status, State.model_validate(after["state"]), decision.reason, decision.delay_seconds)
+
+
+def facts_of(tx: Transaction, run: Run, *, force: bool = False) -> Facts:
+    """What the judge needs to know of a run, without its deployment."""
+    policy = FlowRunPolicy.model_validate(run["empirical_policy"])
+    return Facts(
+        now=tx.now,
+        force=force,
+        run_count=run["run_count"],
+        retries=policy.max_retries if policy.retries is None else policy.retries,
+        retry_delay=policy.retry_delay_seconds if policy.retry_delay is None else policy.retry_delay,
+        leased=run["lease_expires"] is not None,
+        holds=run["id"] in tx.held,
+        has_infrastructure=run["infrastructure_pid"] is not None,
+    )
+
+
+def _facts(tx: Transaction, run: Run, proposed: StateCreate, force: bool) -> Facts:
+    facts = facts_of(tx, run, force=force)
+    if proposed.type is not S.PENDING or run["deployment_id"] is None or run["slot"]:
+        return facts
+    columns = (deployments.c.concurrency_limit, deployments.c.concurrency_options)
+    found = tx.connection.execute(select(*columns).where(deployments.c.id == run["deployment_id"])).first()
+    if found is None or found.concurrency_limit is None:
+        return facts
+    free = slots.of_deployment(tx, run["deployment_id"]) < found.concurrency_limit
+    cancel_new = (found.concurrency_options or {}).get("collision_strategy") == "CANCEL_NEW"
+    known = {name: getattr(facts, name) for name in Facts.__slots__}
+    return Facts(**{**known, "slot_free": free, "cancel_new": cancel_new})
+
+
+def _beside(tx: Transaction, run: Run, current: State | None, decision: Decision) -> dict[str, Any]:
+    """What else of a run changes with a state."""
+    state = decision.state
+    if state is None or state.type is not S.SCHEDULED:
+        return {}
+    if current is not None and current.is_final:
+        return _rerun(run, state)
+    if decision.status is SetStateStatus.REJECT and state.name == "AwaitingRetry":
+        policy = {**run["empirical_policy"], "retry_type": "in_process"}
+        return {"in_process": True, "empirical_policy": policy}
+    if state.name == "AwaitingRetry" and run["id"] in tx.held:
+        return {"in_process": True}
+    return {"lease_holder": None, "lease_expires": None} if run["lease_expires"] is not None else {}
+
+
+def _rerun(run: Run, state: State) -> dict[str, Any]:
+    """A terminal run starts anew: the next attempt, as if it had never run; its history stays."""
+    return {
+        "attempt": run["attempt"] + 1,
+        "lease_holder": None,
+        "lease_expires": None,
+        "run_count": 0,
+        "start_time": None,
+        "total_run_time": 0.0,
+        "expected_start_time": state.state_details.scheduled_time,
+        "infrastructure_pid": None,
+    }
+
+
+def _details(decision: Decision) -> AcceptDetails | RejectDetails | AbortDetails | WaitDetails:
+    match decision.status:
+        case SetStateStatus.ACCEPT:
+            return AcceptDetails()
+        case SetStateStatus.REJECT:
+            return RejectDetails(reason=decision.reason)
+        case SetStateStatus.ABORT:
+            return AbortDetails(reason=decision.reason)
+        case SetStateStatus.WAIT:
+            return WaitDetails(delay_seconds=decision.delay_seconds, reason=decision.reason)
+
+
+def begin(tx: Transaction, body: BeginRun) -> BegunRun:
+    """Creates the flow if it is new, and a run of it that is Running and leased.
+
+    Asked again with the same idempotency key by the same holder, it answers the run as it is.
+
+    Raises:
+        AlreadyExists: somebody else began the run with this idempotency key.
+    """
+    asked = body.flow_run
+    flow, _ = flows.create(tx, FlowCreate(name=body.flow_name))
+    known = flow_runs.by_key(tx, flow.id, asked.idempotency_key)
+    if known is not None:
+        return _begun(tx, known, body)
+    expires = tx.now + timedelta(seconds=body.lease_seconds)
+    run = flow_runs.prepare(tx, asked.model_copy(update={"flow_id": flow.id}))
+    run |= {"attempt": 1, "lease_holder": body.holder, "lease_expires": expires}
+    proposed = [StateCreate(type=S.PENDING), StateCreate(type=S.RUNNING)]
+    flow_runs.insert(tx, [(run, proposed)])
+    lease = Lease(flow_run_id=run["id"], attempt=1, holder=body.holder, expires=expires)
+    return BegunRun(flow_run=flow_runs.read(tx, run["id"]), lease=lease)
+
+
+def _begun(tx: Transaction, known: FlowRun, body: BeginRun) -> BegunRun:
+    run = flow_runs.row(tx, known.id)
+    if run["lease_holder"] != body.holder or run["lease_expires"] is None:
+        raise AlreadyExists(
+            f"A run with the idempotency key {known.idempotency_key!r} exists: {known.name}, {known.state_name}. "
+            "Use another key to run again."
+        )
+    lease = Lease(flow_run_id=known.id, attempt=run["attempt"], holder=body.holder, expires=run["lease_expires"])
+    return BegunRun(flow_run=known, lease=lease)

@@ -1,0 +1,81 @@
+"""Parameters against the schema of their flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import SchemaError, ValidationError  # type: ignore[import-untyped]
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from millrace.errors import InvalidInput, ParameterError
+from millrace.schema.fields import JsonObject
+
+_SHOWN = 3
+
+
+def check_schema(schema: JsonObject | None) -> None:
+    """That a parameter schema is one.
+
+    Raises:
+        InvalidInput: it is not a JSON Schema.
+    """
+    try:
+        Draft202012Validator.check_schema(schema or {})
+    except SchemaError as error:
+        place = ".".join(map(str, error.path)) or "its top"
+        raise InvalidInput(f"parameter_openapi_schema is not a JSON Schema: {error.message} (at {place}).") from None
+    except RecursionError:
+        raise InvalidInput("parameter_openapi_schema is nested too deep.") from None
+
+
+def check(parameters: JsonObject, schema: JsonObject | None, *, complete: bool) -> None:
+    """That parameters fit the schema of their flow.
+
+    Args:
+        parameters: by name.
+        schema: the flow's parameter schema; without properties everything fits.
+        complete: every parameter without a default must be there.
+
+    Raises:
+        ParameterError: one is unknown, missing or of the wrong type; the message names it.
+    """
+    properties = (schema or {}).get("properties")
+    if schema is None or not isinstance(properties, dict):
+        return
+    _known(parameters, schema, properties)
+    required = [name for name in schema.get("required") or [] if isinstance(name, str)]
+    missing = [name for name in required if name not in parameters]
+    if complete and missing:
+        raise ParameterError(f"Parameter {_names(missing)} is missing: it has no default. Give it a value.")
+    given = {name: value for name, value in parameters.items() if value is not None or name in required}
+    try:
+        checker = Draft202012Validator({**schema, "required": []}, registry=Registry())
+        problems = sorted(checker.iter_errors(given), key=lambda error: list(map(str, error.path)))
+    except Unresolvable as error:
+        raise InvalidInput(f"parameter_openapi_schema refers to {error.ref!r}, which it does not hold.") from None
+    except RecursionError:
+        raise InvalidInput("parameter_openapi_schema refers to itself without end.") from None
+    if problems:
+        raise ParameterError("; ".join(_problem(error) for error in problems[:_SHOWN]) + ".")
+
+
+def _known(parameters: JsonObject, schema: JsonObject, properties: dict[str, Any]) -> None:
+    unknown = [name for name in parameters if name not in properties]
+    if unknown and schema.get("additionalProperties", False) is False:
+        takes = f"It takes: {_names(properties)}." if properties else "It takes none."
+        raise ParameterError(f"Parameter {_names(unknown)} is unknown to the flow. {takes}")
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in list(names)[:20])
+
+
+def _problem(error: ValidationError) -> str:
+    place = list(error.path)
+    if not place:
+        return str(error.message)[:500]
+    inside = "".join(f"[{part!r}]" for part in place[1:])
+    return f"Parameter {place[0]!r}{inside}: {error.message[:500]}"

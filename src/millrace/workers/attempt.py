@@ -1,0 +1,114 @@
+"""One attempt of a run, watched by a thread of the worker from its start to its settled end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from millrace import settings
+from millrace.errors import MillraceError, ServerUnavailable
+from millrace.workers import output, tree
+from millrace.workers.ending import settle
+from millrace.workers.jobs import Job
+from millrace.workers.launch import Running
+
+_LOOK = 0.25
+_SHIP = 1.0
+# What a run that has ended still gets to flush and exit, before its processes are killed.
+_AFTERLIFE = 10.0
+
+
+class Attempt:
+    """A running job.
+
+    Args:
+        job: the job.
+        running: its process.
+        client: the client.
+        on_end: called when it is settled.
+        keep_output: send what it prints as log lines.
+    """
+
+    def __init__(
+        self, job: Job, running: Running, client: Any, on_end: Callable[[Attempt], None], *, keep_output: bool = True
+    ) -> None:
+        self.job = job
+        self.cancelling = False
+        self.ended = False
+        self._running = running
+        self._client = client
+        self._on_end = on_end
+        self._tail = output.OutputTail(job) if keep_output else None
+        self._deadline: float | None = None
+        self._lost = False
+        self._left_alone = threading.Event()
+        self.thread = threading.Thread(target=self._watch, name=f"millrace-job-{job.flow_run_id}", daemon=True)
+
+    def cancel(self) -> None:
+        """End it: its process tree gets the grace of the settings, then it is killed."""
+        if not self.cancelling:
+            self.cancelling = True
+
+    def abandon(self, *, at_once: bool) -> None:
+        """Its lease is gone: end it and report nothing.
+
+        Args:
+            at_once: another attempt may begin; otherwise it has ended and may flush.
+        """
+        self._lost = self._lost or at_once
+        if self._deadline is None or at_once:
+            self._deadline = time.monotonic() + (0.0 if at_once else _AFTERLIFE)
+
+    def leave(self) -> None:
+        """Stop watching; the process lives on and another worker takes it over."""
+        self._left_alone.set()
+
+    def _watch(self) -> None:
+        reason: str | None = None
+        shipped = time.monotonic()
+        while not self._running.wait(_LOOK):
+            if self._left_alone.is_set():
+                return
+            if self.cancelling:
+                reason = self._end(settings.current().cancel_grace_seconds)
+                break
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._end(0.0)
+                break
+            if self._tail is not None and time.monotonic() - shipped >= _SHIP:
+                output.ship(self._tail, self._client)
+                shipped = time.monotonic()
+        self.ended = True
+        self._settle(reason)
+        self._on_end(self)
+
+    def _end(self, grace: float) -> str:
+        members = tree.of_attempt(self.job.label, self._running.pid)
+        if grace:
+            tree.terminate(self._running.pid)
+            self._running.wait(grace)
+        gone = tree.kill(self.job.label, None, members)
+        self._running.wait(2.0)
+        number = len(members)
+        text = f"The run was cancelled; its {number} process{'es are' if number != 1 else ' is'} gone."
+        return text if gone else "The run was cancelled, but some of its processes could not be killed."
+
+    def _settle(self, reason: str | None) -> None:
+        if self._lost:
+            self.job.forget()
+            return
+        while not self._left_alone.is_set():
+            try:
+                settle(self.job, self._running.code, self._client, self._tail, reason)
+            except ServerUnavailable:
+                # The note stays until the server has heard; whoever works here then tells it.
+                self._left_alone.wait(1.0)
+            except MillraceError:
+                with contextlib.suppress(OSError):
+                    self.job.forget()
+                return
+            else:
+                return

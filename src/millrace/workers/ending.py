@@ -1,0 +1,120 @@
+"""What a worker does when a job's process has ended: its logs are sent first, then its state is made true."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+from typing import Any
+
+from millrace import plugins
+from millrace.errors import Conflict, MillraceError, NotFound
+from millrace.schema.fields import now
+from millrace.schema.runs import ExtendLeases, FlowRun, ReleaseLease
+from millrace.schema.states import SetState, SetStateStatus, State, StateType, named, scheduled
+from millrace.workers import output, tree
+from millrace.workers.jobs import Job
+from millrace.workers.launch import describe
+
+# A process that is killed before it ran any user code is started again, so often.
+STARTS = 3
+_AT_ONCE = 0.01
+
+
+def settle(job: Job, code: int | None, client: Any, tail: output.OutputTail | None, reason: str | None = None) -> None:
+    """Send what is left of a job's logs, end what is left of its processes, and report its state if it did not.
+
+    Args:
+        job: the job, whose first process has ended.
+        code: its exit code, negative for a signal; None: unknown.
+        client: the client.
+        tail: its raw output; None: not kept.
+        reason: why it ended, if the worker knows better than the exit code.
+    """
+    tree.kill(job.label, None)
+    ship_logs(job, client, tail)
+    fenced = client.with_lease(job.lease) if job.lease else client
+    with contextlib.suppress(Conflict, NotFound):  # the run is no longer ours
+        _report(job, code, fenced, reason)
+    job.forget()
+
+
+def ship_logs(job: Job, client: Any, tail: output.OutputTail | None) -> None:
+    """Send what is left of a job's spool and output.
+
+    Args:
+        job: the job.
+        client: the client.
+        tail: its raw output; None: not kept.
+    """
+    with contextlib.suppress(MillraceError):
+        plugins.load("millrace.engine.logs:ship_remaining")(job.directory, client)
+    if tail is not None:
+        output.ship(tail, client, everything=True)
+
+
+def _report(job: Job, code: int | None, client: Any, reason: str | None) -> None:
+    flow_run: FlowRun = client.read_flow_run(job.flow_run_id)
+    state = flow_run.state
+    if state is None or state.is_final or (job.lease is not None and flow_run.attempt != job.attempt):
+        return
+    text = reason or f"The process of the run {describe(code)}."
+    if state.type is StateType.CANCELLING:
+        propose(client, job, named("Cancelled", reason or "The run was cancelled; all of its processes are gone."))
+    elif state.type is StateType.PENDING and code is not None and code < 0 and job.attempt < STARTS:
+        release(client, job, f"{text} It had not begun.")
+    elif state.type is StateType.PENDING:
+        propose(client, job, named("Crashed", f"{text} It had not begun: see its output in the logs."))
+    elif state.type is StateType.RUNNING:
+        _crashed(client, job, flow_run, text)
+    elif state.type is StateType.SCHEDULED:
+        let_go(client, job)  # it slept until its retry: anybody may take that
+
+
+def _crashed(client: Any, job: Job, flow_run: FlowRun, text: str) -> None:
+    policy = flow_run.empirical_policy
+    retries = policy.retries if policy.retries is not None else policy.max_retries
+    if flow_run.run_count <= retries:
+        delay = policy.retry_delay if policy.retry_delay is not None else policy.retry_delay_seconds
+        again = scheduled(now() + timedelta(seconds=delay), "AwaitingRetry", f"{text} It is tried again.")
+        if propose(client, job, again):
+            let_go(client, job)
+            return
+    propose(client, job, named("Crashed", text))
+
+
+def propose(client: Any, job: Job, state: State) -> bool:
+    """Propose a state for a job's run.
+
+    Args:
+        client: the client, fenced with the job's lease.
+        job: the job.
+        state: the state.
+
+    Returns:
+        Whether it holds now.
+    """
+    answer = client.set_flow_run_state(job.flow_run_id, SetState(state=state))
+    return bool(answer.status is SetStateStatus.ACCEPT)
+
+
+def release(client: Any, job: Job, reason: str) -> None:
+    """Give the lease of a job that had not begun back, so that its run can be claimed at once.
+
+    Args:
+        client: the client.
+        job: the job.
+        reason: why, for people.
+    """
+    if job.lease is not None:
+        client.release_lease(ReleaseLease(flow_run_id=job.flow_run_id, attempt=job.attempt, reason=reason))
+
+
+def let_go(client: Any, job: Job) -> None:
+    """Let the lease of a run that waits for its retry run out now: it was for a retry in the process that has ended.
+
+    Args:
+        client: the client.
+        job: the job.
+    """
+    if job.lease is not None:
+        client.extend_leases(ExtendLeases(leases=[(job.flow_run_id, job.attempt)], lease_seconds=_AT_ONCE))

@@ -1,0 +1,1 @@
+"""The API, by real requests to a real server."""

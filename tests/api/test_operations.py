@@ -1,0 +1,489 @@
+"""Every operation of the table, by real requests."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from starlette.routing import Match
+
+from millrace.errors import SettingsError
+from millrace.schema.operations import OPERATIONS
+from millrace.server import handlers
+from millrace.server.listening import listen_tcp
+from millrace.server.routes import OperationRoute
+
+from .conftest import TOKEN, Running, run_server
+from .test_security import concrete
+
+UNKNOWN = "00000000-0000-0000-0000-000000000001"
+
+
+# -- the table
+
+
+def test_each_line_is_a_route_with_and_without_slash(running: Running) -> None:
+    routes = [route for route in running.app.router.routes if isinstance(route, OperationRoute)]
+    assert [route.operation for route in routes] == list(OPERATIONS)
+    for operation in OPERATIONS:
+        for path in (concrete(operation.path).rstrip("/"), concrete(operation.path).rstrip("/") + "/"):
+            scope = {"type": "http", "method": operation.method, "path": "/api" + path}
+            first = next(route for route in routes if route.matches(scope)[0] is Match.FULL)
+            assert first.operation is operation, path
+
+
+def test_a_missing_or_extra_handler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "OPERATIONS", OPERATIONS[1:])
+    with pytest.raises(RuntimeError, match="health"):
+        handlers.find_handlers()
+    monkeypatch.setattr(handlers, "OPERATIONS", (*OPERATIONS, SimpleNamespace(name="brew_coffee")))
+    with pytest.raises(RuntimeError, match="brew_coffee"):
+        handlers.find_handlers()
+
+
+def test_the_page_of_the_api_has_every_line(running: Running) -> None:
+    page = running.client.get("/openapi.json").json()
+    found = {entry["operationId"] for methods in page["paths"].values() for entry in methods.values()}
+    assert found == {operation.name for operation in OPERATIONS}
+    assert "/api/flows/{id}" in page["paths"]
+
+
+def test_every_operation_answers_without_a_server_error(running: Running) -> None:
+    """Nothing there, empty bodies, wrong bodies: always an answer of the API, never a 5xx, never a traceback."""
+    for operation in OPERATIONS:
+        for content in (None, b"", b"null", b"{}", b"[]", b'{"name": 1e999}', b"\xff", b'"\\ud800"', b"[" * 5000):
+            if operation.name == "claim_flow_runs" and content is None:
+                continue
+            answer = running.client.request(
+                operation.method,
+                concrete(operation.path),
+                content=content,
+                headers={"Content-Type": "application/json"} if content else {},
+            )
+            assert answer.status_code < 500, (operation.name, content, answer.text)
+            assert "Traceback" not in answer.text
+            if answer.status_code != 204:
+                answer.json()
+            if answer.status_code >= 400:
+                assert answer.json()["code"]
+
+
+# -- errors
+
+
+def test_errors_have_one_shape(running: Running) -> None:
+    client = running.client
+    missing = client.get(f"/flows/{UNKNOWN}")
+    assert (missing.status_code, missing.json()["code"]) == (404, "NotFound")
+    unknown = client.get("/brew/coffee")
+    assert unknown.status_code == 404
+    assert unknown.json()["detail"] == "Millrace does not serve GET /api/brew/coffee"
+    assert client.put("/flows/").status_code == 405
+    wrong = client.post("/flows/", json={"name": "a/b", "tags": [1]})
+    assert wrong.status_code == 422
+    assert [problem["loc"] for problem in wrong.json()["exception_detail"]] == [["body", "name"], ["body", "tags", 0]]
+    assert wrong.json()["detail"] == wrong.json()["exception_detail"]
+    assert "a/b" not in wrong.text
+    assert client.get("/csrf-token", params={"client": "x"}).json()["detail"] == "CSRF protection is disabled."
+    assert client.get("/csrf-token").status_code == 422
+    assert client.get("/flow_run_states/").status_code == 422
+    assert client.get("/flow_run_states/", params={"flow_run_id": "me"}).status_code == 422
+    taken = {"name": "twice", "type": "process"}
+    assert client.post("/work_pools/", json=taken).status_code == 201
+    again = client.post("/work_pools/", json=taken)
+    assert (again.status_code, again.json()["code"]) == (409, "AlreadyExists")
+
+
+def test_a_mistake_of_ours_shows_no_traceback(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    route = next(r for r in running.app.router.routes if r.name == "server_storage")
+
+    def broken(call: Any) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(route, "_handler", broken)
+    answer = running.client.get("/admin/storage")
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "internal error"
+    assert answer.json()["id"]
+    assert "secret" not in answer.text
+
+
+def test_a_body_over_the_limit(running: Running) -> None:
+    limit = running.context.settings.max_body_bytes
+    body = json.dumps({"name": "x" * limit}).encode()
+    headers = {"Content-Type": "application/json"}
+    known = running.client.post("/flows/", content=body, headers=headers)
+    chunks = (body[i : i + 4096] for i in range(0, len(body), 4096))
+    streamed = running.client.post("/flows/", content=chunks, headers=headers)
+    for answer in (known, streamed):
+        assert (answer.status_code, answer.json()["code"]) == (413, "TooLarge")
+        assert f"{limit:,}" in answer.json()["detail"]
+    assert f"{len(body):,}" in known.json()["detail"]
+
+
+def test_numbers_beyond_64_bits(running: Running) -> None:
+    pool = {"name": "huge", "concurrency_limit": 2**70}
+    assert running.client.post("/work_pools/", json=pool).status_code < 500
+    after = {"leases": [[UNKNOWN, 2**70]]}
+    assert running.client.post("/millrace/leases/extend", json=after).json()["lost"] == [UNKNOWN]
+    run = running.create_run(parameters={"x": 2**200, "y": 1e308})
+    assert running.client.get(f"/flow_runs/{run['id']}").json()["parameters"] == {"x": 2**200, "y": 1e308}
+
+
+# -- flows, runs, states
+
+
+def test_flows(running: Running) -> None:
+    client = running.client
+    first = client.post("/flows/", json={"name": "known", "tags": ["a"], "unknown": 1})
+    again = client.post("/flows", json={"name": "known"})
+    assert (first.status_code, again.status_code) == (201, 200)
+    flow = first.json()
+    assert again.json()["id"] == flow["id"]
+    assert client.get(f"/flows/{flow['id']}").json() == client.get("/flows/name/known").json()
+    found = client.post("/flows/filter", json={"flows": {"name": {"any_": ["known"]}}, "limit": None, "offset": None})
+    assert [f["id"] for f in found.json()] == [flow["id"]]
+    assert client.post("/flows/filter").status_code == 200
+    spaced = client.post("/flows/", json={"name": "naïve flow #1"}).json()
+    assert client.get("/flows/name/na%C3%AFve flow %231").json()["id"] == spaced["id"]
+    assert client.delete(f"/flows/{flow['id']}").status_code == 204
+    assert client.get(f"/flows/{flow['id']}").status_code == 404
+
+
+def test_a_run_from_begin_to_end(running: Running) -> None:
+    client = running.client
+    begun = running.begin("whole", parameters={"x": 1}, tags=["first"])
+    run, lease = begun["flow_run"], begun["lease"]
+    assert (run["state_type"], run["tags"], lease["attempt"]) == ("RUNNING", ["first"], 1)
+    header = {"Millrace-Lease": f"{run['id']}/{lease['attempt']}"}
+    extended = client.post("/millrace/leases/extend", json={"leases": [[run["id"], 1], [UNKNOWN, 1]]}).json()
+    assert (extended["extended"], extended["lost"]) == ([run["id"]], [UNKNOWN])
+    assert client.patch(f"/flow_runs/{run['id']}", json={"tags": ["t"]}, headers=header).status_code == 204
+    assert client.patch(f"/flow_runs/{run['id']}/labels", json={"k": "v"}, headers=header).status_code == 204
+    answer = client.post(
+        f"/flow_runs/{run['id']}/set_state", json={"state": {"type": "COMPLETED", "data": None}}, headers=header
+    )
+    assert answer.status_code == 201
+    assert answer.json()["status"] == "ACCEPT"
+    read = client.get(f"/flow_runs/{run['id']}").json()
+    assert (read["state_type"], read["tags"], read["labels"]["k"], read["run_count"]) == ("COMPLETED", ["t"], "v", 1)
+    history = client.get("/flow_run_states/", params={"flow_run_id": run["id"]}).json()
+    assert [s["type"] for s in history][-2:] == ["RUNNING", "COMPLETED"]
+    again = client.post(f"/flow_runs/{run['id']}/set_state", json={"state": {"type": "RUNNING"}})
+    assert again.status_code == 200
+    assert again.json()["status"] in ("ABORT", "REJECT")
+    assert client.post("/flow_runs/count", json={"flow_runs": {"id": {"any_": [run["id"]]}}}).json() == 1
+    assert client.delete(f"/flow_runs/{run['id']}").status_code == 204
+
+
+def test_a_lost_lease_fences_every_write(running: Running) -> None:
+    client = running.client
+    run = running.begin("fenced")["flow_run"]["id"]
+    wrong = {"Millrace-Lease": f"{run}/7"}
+    moment = datetime.now(UTC).isoformat()
+    log = {"name": "n", "level": 20, "message": "ghost", "timestamp": moment, "flow_run_id": run}
+    for method, path, body in [
+        ("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}}),
+        ("PATCH", f"/flow_runs/{run}", {"name": "ghost"}),
+        ("POST", "/logs/", [log]),
+        ("POST", "/events", [{"event": "ghost", "resource": {"prefect.resource.id": "x"}}]),
+        ("POST", "/artifacts/", {"key": "ghost", "flow_run_id": run}),
+        ("POST", "/flows/", {"name": "ghost"}),
+    ]:
+        answer = client.request(method, path, json=body, headers=wrong)
+        assert (answer.status_code, answer.json()["code"]) == (409, "LeaseLost"), path
+    assert client.get(f"/flow_runs/{run}").json()["name"] != "ghost"
+    assert client.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [run]}}}).json() == []
+    assert client.get("/flows/name/ghost").status_code == 404
+    odd = client.post("/flows/", json={"name": "x"}, headers={"Millrace-Lease": "nonsense"})
+    assert (odd.status_code, odd.json()["code"]) == (422, "InvalidInput")
+
+
+def test_idempotency_keys(running: Running) -> None:
+    flow = running.create_flow()
+    body = {"flow_id": flow, "idempotency_key": "one", "state": None, "job_variables": None}
+    first, again = (running.client.post("/flow_runs/", json=body) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+
+
+def test_task_runs_come_as_events(running: Running) -> None:
+    run = running.begin("with tasks")["flow_run"]["id"]
+    task = str(uuid4())
+    moment = datetime.now(UTC).isoformat()
+    happened = {
+        "id": str(uuid4()),
+        "occurred": moment,
+        "event": "prefect.task-run.Completed",
+        "resource": {
+            "prefect.resource.id": f"prefect.task-run.{task}",
+            "prefect.resource.name": "add-0",
+            "prefect.run-count": "1",
+            "prefect.state-message": "",
+            "prefect.state-type": "COMPLETED",
+            "prefect.state-name": "Completed",
+            "prefect.state-timestamp": moment,
+        },
+        "related": [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}],
+        "payload": {
+            "intended": {"from": "RUNNING", "to": "COMPLETED"},
+            "initial_state": {"type": "RUNNING", "name": "Running", "message": "", "state_details": {}},
+            "validated_state": {
+                "type": "COMPLETED",
+                "name": "Completed",
+                "message": "",
+                "state_details": {},
+                "data": None,
+            },
+            "task_run": {
+                "task_key": "add",
+                "dynamic_key": "0",
+                "name": "add-0",
+                "flow_run_id": run,
+                "empirical_policy": {"max_retries": 0, "retry_delay_seconds": 0.0},
+                "tags": [],
+                "task_inputs": {},
+                "run_count": 1,
+                "start_time": moment,
+                "end_time": moment,
+            },
+        },
+    }
+    assert running.client.post("/events", json=[happened, happened]).status_code == 204
+    read = running.client.get(f"/task_runs/{task}").json()
+    assert (read["name"], read["state_type"], read["flow_run_id"]) == ("add-0", "COMPLETED", run)
+    found = running.client.post("/task_runs/filter", json={"task_runs": {"flow_run_id": {"any_": [run]}}}).json()
+    assert [t["id"] for t in found] == [task]
+    dummy = {"flow_run_id": run, "task_key": "child", "dynamic_key": "1", "state": {"type": "PENDING"}}
+    assert running.client.post("/task_runs/", json=dummy).status_code == 201
+    assert running.client.post("/task_runs/count", json={"flow_runs": {"id": {"any_": [run]}}}).json() == 2
+
+
+def test_artifacts(running: Running) -> None:
+    run = running.begin("leaves things")["flow_run"]["id"]
+    body = {"key": "report", "type": "markdown", "data": "# one", "flow_run_id": run, "metadata_": {"a": "b"}}
+    made = running.client.post("/artifacts/", json=body)
+    assert made.status_code == 201
+    second = running.client.post("/artifacts/", json=body | {"data": "# two"}).json()
+    changed = running.client.patch(f"/artifacts/{second['id']}", json={"data": "# three"})
+    assert changed.status_code == 204
+    found = running.client.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["report"]}}}).json()
+    assert sorted(a["data"] for a in found) == ["# one", "# three"]
+    latest = running.client.post("/artifacts/latest/filter", json={"artifacts": {"key": {"any_": ["report"]}}}).json()
+    assert [a["latest_id"] for a in latest] == [second["id"]]
+
+
+# -- deployments, pools, claims
+
+
+def make_deployment(running: Running, pool: str, **fields: Any) -> dict[str, Any]:
+    client = running.client
+    client.post("/work_pools/", json={"name": pool, "type": "process"})
+    body = {"name": f"for {pool}", "flow_id": running.create_flow(f"in {pool}"), "work_pool_name": pool, **fields}
+    answer = client.post("/deployments/", json=body)
+    assert answer.status_code in (200, 201), answer.text
+    return dict(answer.json())
+
+
+def claim(running: Running, pool: str, wait: float = 0.0, limit: int = 1, name: str = "w") -> list[dict[str, Any]]:
+    body = {"worker_name": name, "wait_seconds": wait, "limit": limit}
+    answer = running.client.post(f"/millrace/work_pools/{pool}/claim", json=body)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+def test_deployments_and_schedules(running: Running) -> None:
+    client = running.client
+    schedule = {"schedule": {"interval": 3600, "timezone": "UTC"}, "active": True}
+    made = make_deployment(running, "pool-a", schedules=[schedule], parameters={"x": 1}, labels={"k": "v"})
+    assert len(made["schedules"]) == 1
+    path = f"/deployments/{made['id']}"
+    assert client.get(path).json()["parameters"] == {"x": 1}
+    by_name = client.get("/deployments/name/in pool-a/for pool-a")
+    assert by_name.json()["id"] == made["id"]
+    again = make_deployment(running, "pool-a", schedules=[schedule], parameters={"x": 2})
+    assert (again["id"], again["parameters"]) == (made["id"], {"x": 2})
+    assert client.patch(path, json={"description": "d", "schedules": None}).status_code == 204
+    added = client.post(f"{path}/schedules", json=[{"schedule": {"cron": "0 6 * * *"}, "active": False}])
+    assert added.status_code == 201
+    one = added.json()[0]["id"]
+    assert client.patch(f"{path}/schedules/{one}", json={"active": True}).status_code == 204
+    assert len(client.get(f"{path}/schedules").json()) == 2
+    assert client.delete(f"{path}/schedules/{one}").status_code == 204
+    assert client.post(f"{path}/pause_deployment").status_code == 200
+    assert client.get(path).json()["paused"] is True
+    assert client.post(f"{path}/resume_deployment").status_code == 200
+    assert client.get(f"/millrace{path}/skipped").json() == []
+    assert client.post("/deployments/count", json={"deployments": {"id": {"any_": [made["id"]]}}}).json() == 1
+    due = {"deployment_ids": [made["id"]], "scheduled_before": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}
+    runs = until(lambda: client.post("/deployments/get_scheduled_flow_runs", json=due).json())
+    assert runs[0]["auto_scheduled"] is True
+    bad = client.post(f"{path}/schedules", json=[{"schedule": {"cron": "61 * * * *"}}])
+    assert bad.status_code == 422
+    assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+
+
+def test_a_new_schedule_fires_without_waiting_for_the_loop(running: Running) -> None:
+    """The scheduler is told, it does not poll: a schedule of a second fires within two."""
+    soon = {"interval": 1, "anchor_date": datetime.now(UTC).isoformat(), "timezone": "UTC"}
+    made = make_deployment(running, "pool-fast", schedules=[{"schedule": soon}])
+    started = time.monotonic()
+    claimed = claim(running, "pool-fast", wait=5)
+    assert claimed[0]["flow_run"]["deployment_id"] == made["id"]
+    assert claimed[0]["flow_run"]["state_type"] == "PENDING"
+    assert time.monotonic() - started < 2.5
+    assert running.client.delete(f"/deployments/{made['id']}").status_code == 204
+
+
+def test_a_waiting_claim_hears_of_a_new_run(running: Running) -> None:
+    made = make_deployment(running, "pool-b")
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(claim, running, "pool-b", 10)
+        time.sleep(0.3)
+        assert not waiting.done()
+        started = time.monotonic()
+        run = running.client.post(f"/deployments/{made['id']}/create_flow_run", json={"idempotency_key": "k"})
+        assert run.status_code == 201
+        claimed = waiting.result(5)
+        assert time.monotonic() - started < 0.7
+    assert claimed[0]["flow_run"]["id"] == run.json()["id"]
+    assert claimed[0]["lease"]["attempt"] == 1
+    assert claimed[0]["deployment"]["id"] == made["id"]
+    again = running.client.post(f"/deployments/{made['id']}/create_flow_run", json={"idempotency_key": "k"})
+    assert again.status_code == 200
+    released = {"flow_run_id": run.json()["id"], "attempt": 1}
+    assert running.client.post("/millrace/leases/release", json=released).status_code == 204
+    assert claim(running, "pool-b")[0]["lease"]["attempt"] == 2
+    counted = running.client.post("/work_pools/pool-b/concurrency_status").json()
+    assert counted["active_slots"] == 1
+
+
+def test_a_waiting_claim_wakes_when_a_run_is_due(running: Running) -> None:
+    made = make_deployment(running, "pool-due")
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at.isoformat()}}
+    running.client.post(f"/deployments/{made['id']}/create_flow_run", json={"state": state})
+    claimed = claim(running, "pool-due", wait=5)
+    assert claimed
+    assert timedelta(0) <= datetime.now(UTC) - at < timedelta(seconds=0.5)
+
+
+def test_two_workers_never_get_one_run(running: Running) -> None:
+    made = make_deployment(running, "pool-c")
+    for _ in range(20):
+        running.client.post(f"/deployments/{made['id']}/create_flow_run", json={})
+    got: list[str] = []
+    with ThreadPoolExecutor(8) as threads:
+        for claimed in threads.map(lambda n: claim(running, "pool-c", limit=4, name=f"w{n}"), range(16)):
+            got += [c["flow_run"]["id"] for c in claimed]
+    assert len(got) == len(set(got)) == 20
+
+
+def test_waiting_claims_hold_no_threads(running: Running) -> None:
+    running.client.post("/work_pools/", json={"name": "pool-d", "type": "process"})
+    with ThreadPoolExecutor(50) as threads:
+        waiting = [threads.submit(claim, running, "pool-d", 1.5, 1, f"w{n}") for n in range(50)]
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert running.client.get("/millrace/counters").status_code == 200
+        assert time.monotonic() - started < 0.5
+        assert [w.result() for w in waiting] == [[]] * 50
+
+
+def test_pools_queues_and_workers(running: Running) -> None:
+    client = running.client
+    pool = client.post("/work_pools/", json={"name": "pool-e", "type": "process", "description": None}).json()
+    assert pool["default_queue_id"]
+    assert client.patch("/work_pools/pool-e", json={"is_paused": True, "concurrency_limit": 3}).status_code == 204
+    assert client.get("/work_pools/pool-e").json()["concurrency_limit"] == 3
+    assert "pool-e" in [p["name"] for p in client.post("/work_pools/filter").json()]
+    queue = client.post("/work_pools/pool-e/queues", json={"name": "high", "priority": 1}).json()
+    assert client.get("/work_pools/pool-e/queues/high").json()["id"] == queue["id"]
+    assert client.patch(f"/work_queues/{queue['id']}", json={"concurrency_limit": 1}).status_code == 204
+    assert client.get(f"/work_queues/{queue['id']}").json()["concurrency_limit"] == 1
+    assert client.get(f"/work_queues/{queue['id']}/status").status_code == 200
+    assert len(client.post("/work_pools/pool-e/queues/filter", json={}).json()) == 2
+    assert client.delete(f"/work_queues/{queue['id']}").status_code == 204
+    beat = {"name": "w1", "heartbeat_interval_seconds": 30}
+    assert client.post("/work_pools/pool-e/workers/heartbeat", json=beat).status_code == 204
+    assert client.post("/work_pools/pool-e/workers/filter").json()[0]["status"] == "ONLINE"
+    assert client.delete("/work_pools/pool-e/workers/w1").status_code == 204
+    assert client.post("/work_pools/pool-e/get_scheduled_flow_runs", json={"limit": 5}).json() == []
+    assert client.delete("/work_pools/pool-e").status_code == 204
+    assert client.get("/work_pools/pool-e").status_code == 404
+
+
+def test_the_server_says_what_it_is(running: Running) -> None:
+    client = running.client
+    assert client.get("/admin/version").json().startswith("3.8.8+millrace")
+    info = client.get("/admin/millrace", headers={"X-PREFECT-API-VERSION": "0.8.4"}).json()
+    assert (info["embedded"], info["home"], info["api_version"]) == (False, None, "0.8.4")
+    assert "claim" in info["features"]
+    assert client.get("/ready").json() is True
+    assert client.get("/admin/storage").json() == {"default_result_storage_block_id": None}
+    assert client.delete("/automations/owned-by/prefect.deployment.x").status_code == 202
+
+
+# -- durability, and what the machine does
+
+
+def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
+    with run_server(tmp_path) as running:
+        run = running.begin("kept")["flow_run"]
+    with run_server(tmp_path) as running:
+        read = running.client.get(f"/flow_runs/{run['id']}").json()
+        assert (read["state_type"], read["attempt"]) == ("RUNNING", 1)
+        extended = running.client.post("/millrace/leases/extend", json={"leases": [[run["id"], 1]]}).json()
+        assert extended["extended"] == [run["id"]]
+
+
+def test_a_port_in_use_is_said_clearly() -> None:
+    with listen_tcp("127.0.0.1", 0) as taken, pytest.raises(SettingsError, match="in use"):
+        listen_tcp("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(SettingsError, match="Cannot listen"):
+        listen_tcp("127.0.0.1", 70000)
+
+
+def test_a_client_that_goes_away_harms_nobody(running: Running) -> None:
+    host, port = running.host.split(":")
+    head = f"POST /api/flows/ HTTP/1.1\r\nHost: {running.host}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall((head + "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{").encode())
+    time.sleep(0.1)
+    assert running.client.get("/health").json() is True
+
+
+def test_requests_are_quick(running: Running) -> None:
+    """Loose bounds, for a shared machine: what was measured on a quiet one is in the benchmarks."""
+    running.begin("quick")
+    assert median(lambda: running.client.get("/admin/version")) < 0.02
+    assert median(lambda: running.begin("quick"), 10) < 0.1
+    assert threading.active_count() < 60
+
+
+def median(call: Callable[[], Any], times: int = 30) -> float:
+    spans = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        spans.append(time.perf_counter() - started)
+    return sorted(spans)[len(spans) // 2]
+
+
+def until(found: Callable[[], Any], timeout: float = 5) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value

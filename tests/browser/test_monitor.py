@@ -1,0 +1,142 @@
+"""The live monitor in JupyterLab, of real runs on the embedded server's worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from labpage import LabPage
+from playwright.sync_api import expect
+
+from millrace.client import locate
+from millrace.client.handle import RunHandle
+from millrace.schema.queries import FlowRunQuery
+
+SETUP = "%load_ext millrace\nimport millrace"
+HOSTILE = "<img src=x onerror=window.hacked=1><b>bold</b>"
+HOSTILE_FLOW = f"""%%flow
+import time
+HOSTILE = "{HOSTILE}"
+@task(name=HOSTILE, task_run_name=HOSTILE)
+def part():
+    print(HOSTILE)
+    time.sleep(2)
+@flow(flow_run_name=HOSTILE, log_prints=True)
+def hostile():
+    part()
+    raise ValueError(HOSTILE)
+"""
+SLOW = """%%flow
+import time
+def slow(seconds: float = 30.0):
+    for _ in range(int(seconds * 10)):
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_live_then_settled_and_text_is_text(notebook: Callable[..., LabPage], errors: list[str], theme: str) -> None:
+    page = notebook(
+        SETUP,
+        HOSTILE_FLOW,
+        "hostile.deploy('now', print_next_steps=False)\nrun = millrace.run_deployment('hostile/now', timeout=0)",
+        "monitor = millrace.watch(run)",
+        "print(monitor.wait(timeout=20), monitor)",
+    )
+    page.theme(theme)
+    page.run(0, 1, 2, 3)
+    live = page.output(3).locator(".millrace-monitor")
+    expect(live.get_by_role("status")).to_contain_text("is Running")
+    expect(live.locator(".millrace-chip")).to_have_text("● Running")
+    expect(live.get_by_role("log")).to_contain_text(HOSTILE)
+    expect(live.get_by_role("listitem")).to_contain_text(HOSTILE)
+    before = live.locator(".millrace-head .millrace-dim").inner_text()
+    expect(live.locator(".millrace-head .millrace-dim")).not_to_have_text(before)  # it ticks
+    expect(live.locator("img, b:not(:text-is('Log'))")).to_have_count(0)
+
+    page.run(4)
+    assert page.text(4).startswith("Failed <RunMonitor 'hostile' Failed>")
+    settled = page.output(3)
+    expect(settled.locator(".millrace-monitor")).to_have_count(0)
+    expect(settled.get_by_text("✖ Failed")).to_be_visible()
+    expect(settled.get_by_text(f"ValueError: {HOSTILE}").first).to_be_visible()
+    expect(settled.locator("img")).to_have_count(0)
+
+    # What is saved is what is seen.
+    page.command("docmanager:save")
+    page.open(page.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path"))
+    expect(page.output(3).get_by_text("✖ Failed")).to_be_visible()
+    expect(page.output(3).locator("img")).to_have_count(0)
+    assert page.page.evaluate("() => window.hacked") is None
+    page.theme("Light")
+    assert not errors
+
+
+def test_cancel_interrupt_and_watch_again(notebook: Callable[..., LabPage], errors: list[str]) -> None:
+    page = notebook(
+        SETUP,
+        SLOW,
+        "slow.deploy('now', print_next_steps=False)\nrun = millrace.run_deployment('slow/now', timeout=0)",
+        "millrace.watch(run, wait=True)\nprint('never')",
+        "again = millrace.watch(run)",
+        "again.wait(timeout=20)",
+    )
+    page.run(0, 1, 2)
+    page.start(3)
+    expect(page.output(3).locator(".millrace-chip")).to_have_text("● Running")
+    page.command("notebook:interrupt-kernel")
+    page.wait_idle()
+    assert "The run goes on. See it again with:  %millrace watch" in page.text(3) and "never" not in page.text(3)
+    (run,) = [run for run in locate.connect().read_flow_runs(FlowRunQuery()) if run.state_name == "Running"]
+
+    page.run(4)  # replaces the first monitor, which keeps a card
+    expect(page.output(3).locator(".millrace-monitor")).to_have_count(0)
+    expect(page.output(3).get_by_text("live again with")).to_be_visible()
+    live = page.output(4)
+    live.get_by_role("button", name="Cancel run").click()
+    expect(live.get_by_role("button", name="Cancelling…")).to_be_disabled()
+    page.run(5)
+    assert "Cancelled" in page.text(5)
+    assert RunHandle(run.id).state.name == "Cancelled"
+    expect(live.get_by_text("⊘ Cancelled")).to_be_visible()
+    assert not errors
+
+
+def test_a_wait_is_explained(notebook: Callable[..., LabPage], errors: list[str]) -> None:
+    locate.connect().create_work_pool(name="nobody", type="process")
+    page = notebook(
+        SETUP,
+        SLOW,
+        "slow.deploy('waits', work_pool_name='nobody', print_next_steps=False, ignore_warnings=True)",
+        "monitor = millrace.watch(millrace.run_deployment('slow/waits', timeout=0))",
+    )
+    page.run(0, 1, 2, 3)
+    live = page.output(3)
+    expect(live.get_by_text("No worker polls the pool nobody.")).to_be_visible()
+    expect(live.get_by_text("millrace worker start --pool nobody")).to_be_visible()
+    live.get_by_role("button", name="Cancel run").click()
+    expect(live.get_by_text("⊘ Cancelled")).to_be_visible()
+    assert not errors
+
+
+def test_a_flood_leaves_the_kernel_responsive(notebook: Callable[..., LabPage], errors: list[str]) -> None:
+    page = notebook(
+        SETUP,
+        "%%flow --log-prints\nimport time\ndef flood():\n    for n in range(30_000):\n        print('line', n)\n    time.sleep(3)",
+        "flood.deploy('now', print_next_steps=False)\nrun = millrace.run_deployment('flood/now', timeout=0)",
+        "monitor = millrace.watch(run)",
+        "1 + 1",
+        "monitor.wait(timeout=40)",
+    )
+    page.run(0, 1, 2, 3)
+    expect(page.output(3).get_by_role("log")).to_contain_text("line 9")
+    slowest = 0.0
+    for _ in range(5):
+        began = time.monotonic()
+        page.run(4)
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 2.0
+    page.run(5)
+    assert "Completed" in page.text(5)
+    assert not errors

@@ -1,0 +1,366 @@
+"""Deployments from a script, a kernel, an async function and a notebook file; their errors; serving."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from yard import POOL, Yard, open_yard
+
+from millrace import Cron, Interval, flow, settings
+from millrace.deploy.deployment import RunnerDeployment, deploy, deploy_notebook
+from millrace.deploy.serve import serve
+from millrace.deploy.timing import schedules_from
+from millrace.errors import (
+    EntrypointError,
+    InvalidInput,
+    MissingFlow,
+    ParameterError,
+    PreflightFailed,
+    ScheduleError,
+)
+from millrace.schema.artifacts import ArtifactFilter, ArtifactQuery
+from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery
+from millrace.schema.flows import IdCondition
+from millrace.schema.runs import FlowRun
+from millrace.schema.states import StateType
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    for yard in open_yard(tmp_path, monkeypatch):
+        yard.deployment("@flow\ndef job(n: int = 1):\n    return n\n", name="first")  # makes the pool
+        yield yard
+
+
+@flow
+def here(n: int = 1, day: str = "monday") -> int:
+    return n
+
+
+# -- without a server
+
+
+def test_one_kind_of_schedule_only() -> None:
+    with pytest.raises(InvalidInput, match=r"Only one of interval, cron.* not interval and cron"):
+        here.to_deployment("d", interval=10, cron="* * * * *")
+    with pytest.raises(InvalidInput, match="anchor_date belongs to interval"):
+        schedules_from(cron="* * * * *", anchor_date=datetime(2026, 1, 1))
+    with pytest.raises(ScheduleError):
+        here.to_deployment("d", cron="every monday")
+    with pytest.raises(ScheduleError, match="is no schedule"):
+        here.to_deployment("d", schedules=["* * * * *"])
+
+
+def test_the_ways_to_give_schedules() -> None:
+    assert len(here.to_deployment("d", interval=[10, timedelta(minutes=5)]).schedules) == 2
+    assert len(here.to_deployment("d", cron=["0 1 * * *", "0 2 * * *"]).schedules) == 2
+    both = here.to_deployment("d", schedules=[Interval(60), Cron("0 9 * * *", timezone="Europe/Oslo")])
+    assert [type(one.schedule).__name__ for one in both.schedules] == ["IntervalSchedule", "CronSchedule"]
+    assert here.to_deployment("d").schedules == []
+    local = schedules_from(cron="0 9 * * *", timezone="Europe/Oslo")
+    assert local[0].schedule.timezone == "Europe/Oslo"
+
+
+def test_parameters_are_checked_before_anything_is_made() -> None:
+    with pytest.raises(ParameterError, match=r"'m'.*Known parameters: n, day"):
+        here.to_deployment("d", parameters={"m": 1})
+    with pytest.raises(ParameterError, match="'n' cannot be 'many'"):
+        here.to_deployment("d", parameters={"n": "many"})
+    assert here.to_deployment("d", parameters={"n": "5"}).parameters == {"n": 5}
+
+
+def test_arguments_that_need_a_pool() -> None:
+    for options, what in (
+        ({"work_queue_name": "q"}, "A work queue"),
+        ({"job_variables": {"env": {}}}, "Job variables"),
+    ):
+        with pytest.raises(InvalidInput, match=f"{what} can only be given with a work pool"):
+            here.to_deployment("d", **options).apply()
+    with pytest.raises(InvalidInput, match="An image can only be given with a work pool"):
+        here.to_deployment("d").apply(image="repo/image:tag")
+    with pytest.raises(InvalidInput, match="at least one deployment"):
+        deploy()
+    with pytest.raises(InvalidInput, match="belongs to the pool 'p'"):
+        serve(here.to_deployment("d", work_pool_name="p"))
+
+
+def test_options_that_there_are_not() -> None:
+    with pytest.raises(InvalidInput, match="no option 'colour'"):
+        here.to_deployment("d", colour="red")
+    with pytest.raises(InvalidInput, match="automations"):
+        here.to_deployment("d", triggers=[object()])
+    with pytest.raises(InvalidInput, match="concurrency_limit"):
+        here.to_deployment("d", concurrency_limit={"limit": "many"})
+    with pytest.raises(InvalidInput, match="remote storage"):
+        RunnerDeployment.from_storage("https://example.org/code.git", "a.py:b", "d")
+    with pytest.raises(InvalidInput, match="no directory of this machine"):
+        type(here).from_source("s3://bucket/code", "a.py:b")
+
+
+def test_a_flow_of_a_file_is_found_beside_it() -> None:
+    limit = {"limit": 2, "collision_strategy": "CANCEL_NEW"}
+    made = here.to_deployment("test", tags=["a"], concurrency_limit=limit)
+    assert made.entrypoint == "test_deployments.py:here"
+    assert made.path == Path(__file__).parent
+    assert made.version and len(made.version) == 32
+    assert (made.concurrency_limit, made.collision_strategy) == (2, "CANCEL_NEW")
+
+
+# -- with a server
+
+
+def test_an_unknown_pool_lists_those_there_are(yard: Yard) -> None:
+    with pytest.raises(InvalidInput, match=rf"no work pool 'yrad'.*Did you mean '{POOL}'.*'default'"):
+        deploy(here.to_deployment("d"), work_pool_name="yrad")
+
+
+def test_a_process_pool_takes_no_image(yard: Yard) -> None:
+    with pytest.raises(InvalidInput, match="does not support custom images"):
+        deploy(here.to_deployment("d"), work_pool_name=POOL, image="repo/image:tag")
+
+
+def test_what_the_server_stores(yard: Yard) -> None:
+    (made,) = deploy(
+        here.to_deployment(
+            "stored",
+            cron="0 3 * * *",
+            parameters={"n": 2},
+            tags=["x"],
+            description="Nightly.",
+            catch_up="all",
+            paused=True,
+        ),
+        work_pool_name=POOL,
+        print_next_steps_message=False,
+    )
+    stored = yard.client.read_deployment(made)
+    assert (stored.name, stored.paused, stored.parameters, stored.tags) == ("stored", True, {"n": 2}, ["x"])
+    assert stored.entrypoint == "test_deployments.py:here"
+    assert stored.labels["millrace.catch-up"] == "all"
+    assert stored.job_variables["working_dir"] == str(Path(__file__).parent)
+    assert set((stored.parameter_openapi_schema or {})["properties"]) == {"n", "day"}
+    again = deploy(here.to_deployment("stored"), work_pool_name=POOL, print_next_steps_message=False).first
+    assert again == made
+
+
+def test_one_that_fails_does_not_stop_the_others(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = here.to_deployment("bad", work_queue_name="q")
+    bad.flow_name = "not/allowed"
+    made = deploy(here.to_deployment("good"), bad, here.to_deployment("fine"), work_pool_name=POOL)
+    assert len(made) == 2
+    said = capsys.readouterr().out
+    assert "failed" in said and said.count("applied") == 2 and "millrace worker start" in said
+    with pytest.raises(Exception, match="not/allowed"):
+        deploy(bad, work_pool_name=POOL)
+
+
+SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from millrace import flow
+from helper_of_script import double
+
+@flow
+def etl(n: int = 2):
+    return double(n) + len(Path("data.txt").read_text())
+
+async def later():
+    first = etl.deploy("from-async", work_pool_name="yard", print_next_steps=False)
+    second = await etl.deploy("from-async", work_pool_name="yard", print_next_steps=False)
+    assert first == second
+    return first
+
+if __name__ == "__main__":
+    print("ID", etl.deploy("from-script", work_pool_name="yard", print_next_steps=False))
+    print("ID", asyncio.run(later()))
+"""
+
+
+def test_a_script_deploys_itself_and_runs_with_its_files(yard: Yard) -> None:
+    (yard.code / "etl.py").write_text(SCRIPT)
+    (yard.code / "helper_of_script.py").write_text("def double(n): return 2 * n\n")
+    (yard.code / "data.txt").write_text("abc")
+    done = subprocess.run(
+        [sys.executable, "code/etl.py"], cwd=yard.code.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ids = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ID")]
+    assert len(ids) == 2
+    yard.start_worker()
+    for one in ids:
+        run = yard.wait(yard.run(one, n=5))  # type: ignore[arg-type]
+        assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+
+
+def _kernel(cells: list[str], folder: Path) -> list[str]:
+    """Run cells in a real kernel; what each printed or showed."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(book, timeout=90, resources={"metadata": {"path": str(folder)}}, kernel_name="python3").execute()
+    shown = []
+    for cell in book.cells:
+        texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in cell.outputs]
+        shown.append("".join(texts))
+    return shown
+
+
+KERNEL = [
+    "%load_ext millrace",
+    "import json\nRATE = 3\nfrom helper_of_book import plus",
+    "def pay(hours):\n    return plus(hours * RATE)",
+    "%%flow wages\nimport os\ndef wages(hours: int = 2):\n    return {'pay': pay(hours), 'cwd': os.getcwd()}",
+    "made = wages.deploy('from-kernel', work_pool_name='yard', parameters={'hours': 4}, print_next_steps=False)\n"
+    "print(made)",
+    "same = await wages.deploy('from-kernel', work_pool_name='yard', print_next_steps=False)\nprint(same == made)",
+]
+
+
+def test_a_flow_of_a_kernel_runs_with_what_it_needs_from_other_cells(yard: Yard) -> None:
+    (yard.code / "helper_of_book.py").write_text("def plus(n): return n + 1\n")
+    shown = _kernel(KERNEL, yard.code)
+    assert shown[5].strip() == "True"
+    deployment = yard.client.read_deployment(shown[4].strip())  # type: ignore[arg-type]
+    assert deployment.path and Path(deployment.path).parent == settings.current().code_directory
+    assert deployment.version == Path(deployment.path).name
+    (yard.code / "helper_of_book.py").unlink()  # it was carried
+    yard.start_worker()
+    run = yard.wait(yard.run(deployment.id, hours=4))
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+    assert run.state is not None and run.state.data
+
+
+def test_code_that_does_not_load_elsewhere_is_refused(yard: Yard) -> None:
+    cells = [
+        "%load_ext millrace\nimport sys, types\nsys.modules['only_here'] = types.ModuleType('only_here')",
+        "import only_here",
+        "%%flow lonely\ndef lonely():\n    return only_here",
+        "try:\n    lonely.deploy('d', work_pool_name='yard')\n"
+        "except Exception as error:\n    print(type(error).__name__, error)",
+    ]
+    said = _kernel(cells, yard.code)[3]
+    assert PreflightFailed.__name__ in said and "only_here" in said
+
+
+def _book(path: Path, cells: list[tuple[str, list[str]]]) -> Path:
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source, metadata={"tags": tags}) for source, tags in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(book, path)
+    return path
+
+
+REPORT = [
+    ("n: int = 2  # rows\ntitle = 'report'", ["parameters"]),
+    ("from helper_of_report import VALUE\nfrom pathlib import Path", []),
+    ("print('rows', n)\nPath('seen.txt').write_text(f'{n} {title} {VALUE}')", []),
+]
+
+
+def _artifacts(yard: Yard, run: FlowRun) -> dict[str, str]:
+    wanted = ArtifactFilter(flow_run_id=IdCondition(any_=[run.id]))
+    return {str(one.type): one.data for one in yard.client.read_artifacts(ArtifactQuery(artifacts=wanted))}
+
+
+def test_a_whole_notebook_is_a_flow(yard: Yard) -> None:
+    (yard.code / "helper_of_report.py").write_text("VALUE = 1\n")
+    book = _book(yard.code / "report.ipynb", REPORT)
+    made = deploy_notebook(book, "weekly", work_pool_name=POOL, parameters={"n": "7"}, print_next_steps=False)
+    (yard.code / "helper_of_report.py").write_text("VALUE = 'changed since'\n")
+    deployment = yard.client.read_deployment(made)
+    assert deployment.entrypoint == "report.ipynb" and deployment.parameters == {"n": 7}
+    yard.start_worker()
+    run = yard.wait(yard.run(made), seconds=60)
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+    assert (yard.code / "seen.txt").read_text() == "7 report 1"
+    files = _artifacts(yard, run)
+    executed = json.loads(Path(files["notebook"]).read_text())
+    assert [cell["metadata"]["millrace"]["status"] for cell in executed["cells"] if cell["cell_type"] == "code"] == [
+        "completed"
+    ] * len([cell for cell in executed["cells"] if cell["cell_type"] == "code"])
+    assert "rows 7" in Path(files["html"]).read_text()
+    assert "rows 7" in [log.message for log in yard.logs(run)]
+    query = EventFilter(event=EventNameFilter(prefix=["millrace.cell."]), order=EventOrder.ASC)
+    yard.until(lambda: len(yard.client.read_events(EventQuery(filter=query)).events) >= 6, 10)
+    events = yard.client.read_events(EventQuery(filter=query)).events
+    assert [one.event for one in events[:2]] == ["millrace.cell.started", "millrace.cell.finished"]
+    assert events[1].payload["status"] == "completed"
+
+
+def test_a_failed_cell_is_a_failed_run_that_names_it(yard: Yard) -> None:
+    book = _book(yard.code / "broken.ipynb", [("n = 1", ["parameters"]), ("1 / (n - 1)", [])])
+    made = deploy_notebook(book, work_pool_name=POOL, print_next_steps=False)
+    yard.start_worker()
+    run = yard.wait(yard.run(made), seconds=60)
+    assert run.state_type is StateType.FAILED
+    assert run.state is not None and "ZeroDivisionError" in str(run.state.message) and "cell" in str(run.state.message)
+    assert set(_artifacts(yard, run)) == {"notebook", "html"}
+    assert any("ZeroDivisionError" in log.message for log in yard.logs(run))
+
+
+def test_a_flow_inside_a_notebook_file(yard: Yard) -> None:
+    book = _book(
+        yard.code / "book.ipynb",
+        [("from millrace import flow\nRATE = 2", []), ("@flow\ndef pay(hours: int = 1):\n    return hours * RATE", [])],
+    )
+    os.chdir(yard.code)
+    made = RunnerDeployment.from_entrypoint("book.ipynb:pay", "d", parameters={"hours": 3}).apply(POOL)
+    with pytest.raises(MissingFlow):
+        RunnerDeployment.from_entrypoint(f"{book.name}:nobody", "d")
+    with pytest.raises(EntrypointError, match="not a file"):
+        RunnerDeployment.from_entrypoint("absent.ipynb", "d")
+    yard.start_worker()
+    run = yard.wait(yard.run(made))
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+
+
+SERVED = """
+from millrace import flow
+@flow
+def etl(n: int = 2):
+    return n
+if __name__ == "__main__":
+    etl.serve("served", interval=3600, tags=["x"])
+"""
+
+
+def _deployment(yard: Yard, flow_name: str, name: str) -> Any:
+    found = [one for one in yard.client.read_deployments() if one.name == name]
+    return found[0] if found else None
+
+
+def test_a_script_serves_until_it_is_interrupted(yard: Yard) -> None:
+    (yard.code / "served.py").write_text(SERVED)
+    process = yard._spawn("serve", [sys.executable, str(yard.code / "served.py")])
+    yard.until(lambda: _deployment(yard, "etl", "served"))
+    deployment = _deployment(yard, "etl", "served")
+    run = yard.wait(yard.run(deployment.id, n=5))
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.said("serve"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0, yard.said("serve")
+    assert _deployment(yard, "etl", "served").paused
+
+
+def test_serving_in_a_kernel_gives_the_prompt_back(yard: Yard) -> None:
+    cells = [
+        "%load_ext millrace\nimport time",
+        "%%flow quick\ndef quick(n: int = 1):\n    return n",
+        "handle = quick.serve('kept')\nprint(handle)",
+        "from millrace import run_deployment\n"
+        "run = run_deployment('quick/kept', timeout=30, poll_interval=1)\nprint(run.state_name)",
+        "handle.stop()\nprint(handle)",
+    ]
+    shown = _kernel(cells, yard.code)
+    assert "serving quick/kept" in shown[2]
+    assert shown[3].strip() == "Completed"
+    assert "stopped" in shown[4]

@@ -1,0 +1,219 @@
+"""From a call to checked values, and to a JSON schema."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import pathlib
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from millrace.engine.parameters import Signature, described, filled, jsonable
+from millrace.errors import ParameterError
+
+
+class Region(enum.Enum):
+    EU = "eu"
+    US = "us"
+
+
+class Options(BaseModel):
+    limit: int = 10
+    inner: list[Options] = []
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+def everything(
+    day: datetime.date,
+    /,
+    rows: int | None = None,
+    region: Region = Region.EU,
+    options: Options | None = None,
+    *paths: pathlib.Path,
+    point: Point | None = None,
+    copy: bool = False,
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    **rest: int,
+) -> None:
+    """Does everything.
+
+    Args:
+        day: the day of the
+            data
+        rows (int): how many
+        rest: more
+    """
+
+
+WHOLE = Signature(everything, "flow 'everything'")
+
+
+def test_values_are_coerced() -> None:
+    bound = WHOLE.bind(("2026-11-21", "5", "us", {"limit": "3"}, "a/b"), {"point": {"x": "1"}, "share": 1, "k": "7"})
+    assert WHOLE.validated(bound) == {
+        "day": datetime.date(2026, 11, 21),
+        "rows": 5,
+        "region": Region.US,
+        "options": Options(limit=3),
+        "paths": [pathlib.Path("a/b")],
+        "point": Point(1),
+        "share": 1.0,
+        "rest": {"k": 7},
+    }
+
+
+def test_values_reach_the_function_as_they_were_given() -> None:
+    seen: dict[str, Any] = {}
+
+    def fn(a: int, /, b: int = 2, *args: int, c: int = 3, **more: int) -> None:
+        seen.update(locals())
+
+    signature = Signature(fn, "fn")
+    values = signature.with_defaults(signature.validated(signature.bind(("1", 5, 6, 7), {"z": 9})))
+    args, kwargs = signature.arguments(values)
+    fn(*args, **kwargs)
+    assert seen | {"seen": None} == {"a": 1, "b": 5, "args": (6, 7), "c": 3, "more": {"z": 9}, "seen": None}
+
+
+def test_defaults_are_taken_as_written() -> None:
+    def fn(rows: int = None) -> None:  # type: ignore[assignment]  # noqa: RUF013
+        """Common, if wrong."""
+
+    signature = Signature(fn, "fn")
+    assert signature.with_defaults(signature.validated({})) == {"rows": None}
+
+
+def etl(rows: int, region: str = "eu") -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "words"),
+    [
+        ((), {}, ["rows", "missing"]),
+        ((1, "eu", 3), {}, ["takes 2 positional", "3 were given"]),
+        ((1,), {"regoin": "x"}, ["regoin", "did you mean 'region'?"]),
+        ((1,), {"zzz": "x"}, ["zzz", "there are rows, region"]),
+        ((1,), {"rows": 2}, ["rows", "given twice"]),
+    ],
+)
+def test_a_call_that_does_not_fit(args: tuple[Any, ...], kwargs: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ParameterError) as error:
+        Signature(etl, "flow 'etl'").bind(args, kwargs)
+    assert str(error.value).startswith("flow 'etl': ")
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_one_line_for_each_wrong_value() -> None:
+    with pytest.raises(ParameterError) as error:
+        Signature(etl, "flow 'etl'").validated({"rows": "12q", "region": 5})
+    first, rows, region = str(error.value).splitlines()
+    assert first == "flow 'etl': 2 things to fix"
+    assert "rows: " in rows and "got '12q' (str)" in rows
+    assert "region: " in region and "got 5 (int)" in region
+
+
+def test_a_long_value_is_cut() -> None:
+    with pytest.raises(ParameterError) as error:
+        Signature(etl, "etl").validated({"rows": "x" * 10_000})
+    assert len(str(error.value)) < 300
+
+
+def test_the_schema_is_the_wires() -> None:
+    schema = WHOLE.schema
+    assert {key: schema[key] for key in ("title", "type", "required")} == {
+        "title": "Parameters",
+        "type": "object",
+        "required": ["day"],
+    }
+    assert list(schema["properties"]) == ["day", "rows", "region", "options", "paths", "point", "copy", "share", "rest"]
+    assert schema["properties"]["day"] == {
+        "title": "day",
+        "position": 0,
+        "type": "string",
+        "format": "date",
+        "description": "the day of the data",
+    }
+    assert schema["properties"]["rows"]["description"] == "how many"
+    assert schema["properties"]["region"]["default"] == "eu"
+    assert schema["properties"]["share"]["maximum"] == 1
+    assert "Options" in schema["definitions"]
+    json.dumps(schema)
+
+
+def test_types_and_defaults_without_a_form_in_json_are_left_open() -> None:
+    class Connection: ...
+
+    def fn(c: Connection, d: Any = object()) -> None: ...
+
+    schema = Signature(fn, "fn").schema
+    assert schema["properties"]["c"] == {"title": "c", "position": 0}
+    assert schema["properties"]["d"] == {"title": "d", "position": 1}
+    json.dumps(schema)
+
+
+def test_numpy_docstrings() -> None:
+    head = "Sum.\n\nParameters\n----------\nrows : int\n    how many\n    of them\nother : str\n    more"
+    doc = head + "\n\nReturns\n-------\nint\n    it"
+    assert described(doc, ["rows", "other"]) == {"rows": "how many of them", "other": "more"}
+
+
+def test_only_fields_are_filled() -> None:
+    class Secret:
+        token = "t"
+
+        def __str__(self) -> str:
+            return "shown"
+
+    assert filled("{s} {s.token} {s!r} {} {{x}} {y}", {"s": Secret(), "x": 1}) == "shown {s.token} {s!r} {} {1} {y}"
+
+
+def test_what_has_no_form_in_json_shows_its_type() -> None:
+    assert jsonable({"a": object()}) == {"a": "<object>"}
+    assert jsonable(b"\xff\xfe") == "<bytes>"
+    assert jsonable({1, 2}) == [1, 2]
+    circle: list[Any] = []
+    circle.append(circle)
+    assert jsonable(circle) == "<list>"
+    assert jsonable(2**70) == 2**70
+    assert jsonable(float("nan")) == "NaN"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_any_json_value_survives(value: Any) -> None:
+    def fn(x: Any) -> None: ...
+
+    signature = Signature(fn, "fn")
+    sent = json.loads(json.dumps({"x": jsonable(value)}))
+    args, kwargs = signature.arguments(signature.validated(sent))
+    assert (args, kwargs) == ([], {"x": value})
+
+
+@given(st.text(min_size=1).filter(str.isidentifier))
+def test_any_name_will_do(name: str) -> None:
+    namespace: dict[str, Any] = {}
+    try:
+        exec(f"def fn({name}: int): ...", namespace)
+    except SyntaxError:
+        return
+    signature = Signature(namespace["fn"], "fn")
+    (real,) = signature.parameters
+    assert signature.validated({real: "3"}) == {real: 3}
