@@ -1,27 +1,23 @@
-"""The peers, Prefect and papermill, in an environment of their own, made once."""
+"""The peers, Prefect and papermill, in an environment of their own, made once by `scripts/install_prefect.sh`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = Path(os.environ.get("MILLRACE_PEER_VENV", ROOT / ".venv-peer"))
-PACKAGES = ["prefect==3.8.8", "fastapi==0.142.4", "papermill>=2.7,<3", "ipykernel>=7,<8"]
+INSTALL = ROOT / "scripts" / "install_prefect.sh"
 
 
+@lru_cache(maxsize=1)
 def python() -> Path:
     """The interpreter of the peers' environment; made if it is missing."""
-    found = ENVIRONMENT / "bin" / "python"
-    ready = ENVIRONMENT / ".ready"
-    if not ready.exists():
-        print(f"installing the peers into {ENVIRONMENT} ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        subprocess.run([str(found), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        ready.touch()
-    return found
+    env = {**os.environ, "MILLRACE_PEER_PYTHON": sys.executable}
+    said = subprocess.run([str(INSTALL)], env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return Path(said.strip()) / "bin" / "python"
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

@@ -13,7 +13,12 @@ import tokenize
 from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "src" / "millrace" / "client"
-PAIRS = {"connection.py": "blocking.py", "asynchronous.py": "synchronous.py", "following.py": "watching.py"}
+PAIRS = {
+    "connection.py": "blocking.py",
+    "workplaces.py": "plain_workplaces.py",
+    "asynchronous.py": "synchronous.py",
+    "following.py": "watching.py",
+}
 NOTICE = "# Generated from {source} by scripts/generate_client.py: change that file, then run the script.\n"
 
 DROPPED = {"async", "await"}
@@ -23,6 +28,7 @@ WORDS = {
     "AsyncHTTPTransport": "HTTPTransport",
     "AsyncIterator": "Iterator",
     "AsyncPool": "Pool",
+    "AsyncWorkplaces": "Workplaces",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "aclose": "close",
@@ -38,6 +44,7 @@ WORDS = {
     "connection": "blocking",
     "asynchronous": "synchronous",
     "task_mark": "thread_mark",
+    "workplaces": "plain_workplaces",
 }
 PROSE = [
     (r"Written by hand; `\w+\.py` is made from it by `scripts/generate_client\.py`\.\n\n?", ""),

@@ -17,10 +17,18 @@ NOTE = "<!-- written by scripts/generate_docs.py: change the code, then type `ma
 
 def settings_page() -> str:
     """Every setting with its variable, default and meaning."""
-    lines = [NOTE, "# Settings\n", "Each is an environment variable.\n", "| variable | default | meaning |", "|---|---|---|"]
+    lines = [
+        NOTE,
+        "# Settings\n",
+        "Each is an environment variable.\n",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
     for name, field in Settings.model_fields.items():
         default: Any = "the platform's user data directory" if field.default_factory else field.default
-        lines.append(f"| `MILLRACE_{name.upper()}` | {default if default not in (None, '') else '–'} | {field.description} |")
+        lines.append(
+            f"| `MILLRACE_{name.upper()}` | {default if default not in (None, '') else '–'} | {field.description} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -51,7 +59,17 @@ def operations_page() -> str:
 
 def _short(name: str) -> str:
     words = name.replace("millrace.schema.", "")
-    for module in ("flows.", "runs.", "states.", "pools.", "deployments.", "logs.", "events.", "artifacts.", "queries."):
+    for module in (
+        "flows.",
+        "runs.",
+        "states.",
+        "pools.",
+        "deployments.",
+        "logs.",
+        "events.",
+        "artifacts.",
+        "queries.",
+    ):
         words = words.replace(module, "")
     return words.replace("|", "\\|")
 

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
         1800.0, ge=0, description="The embedded server exits after this many idle seconds with nothing scheduled."
     )
     work_pool: str = Field("default", description="The pool that deployments use when none is named.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level of run logs kept.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Lowest level of run logs kept."
+    )
     log_prints: bool = Field(False, description="Turn print() into log lines in flows that do not say.")
     flow_default_retries: int = Field(0, ge=0, description="Retries of flows that do not say.")
     flow_default_retry_delay_seconds: float = Field(0.0, ge=0, description="Their delay, in seconds.")
@@ -113,7 +115,5 @@ def current() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(
-            f"MILLRACE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()
-        )
+        problems = "; ".join(f"MILLRACE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"{problems}. Correct or unset it.") from None

@@ -71,8 +71,10 @@ def errors(lab: tuple[LabPage, Path]) -> Iterator[list[str]]:
     page = lab[0].page
 
     def console(message: object) -> None:
-        if getattr(message, "type", "") == "error":
-            found.append(str(getattr(message, "text", message)))
+        text = str(getattr(message, "text", message))
+        # JupyterLab's own, about the kernel of the notebook that was open before.
+        if getattr(message, "type", "") == "error" and "debugger state" not in text:
+            found.append(text)
 
     def raised(error: object) -> None:
         found.append(f"pageerror: {error}")

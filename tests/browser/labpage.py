@@ -220,7 +220,11 @@ class LabPage:
         """
         self.command("apputils:change-theme", theme=f"JupyterLab {name}")
         light = "true" if name == "Light" else "false"
-        self.page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
+        self.page.wait_for_function(
+            """(light) => document.body.dataset.jpThemeLight === light
+                && !document.getElementById("jupyterlab-splash")""",
+            arg=light,
+        )
 
     def wait_idle(self, timeout: float = 60.0) -> None:
         """Wait until the kernel has nothing to do.
@@ -275,5 +279,14 @@ class LabPage:
         return "\n".join(self.output(index).locator(".jp-OutputArea-output").all_inner_texts())
 
     def shut_down(self) -> None:
-        """End the kernel of the open notebook."""
-        self.page.evaluate("() => window.jupyterapp.shell.currentWidget?.context?.sessionContext?.shutdown()")
+        """Close the open notebook and end its kernel, in this order: widgets say goodbye."""
+        self.page.evaluate(
+            """async () => {
+                const app = window.jupyterapp;
+                const widget = app.shell.currentWidget;
+                const session = widget?.context?.sessionContext?.session?.id;
+                if (widget?.context) widget.context.model.dirty = false;
+                widget?.dispose();
+                if (session) await app.serviceManager.sessions.shutdown(session);
+            }"""
+        )

@@ -134,10 +134,10 @@ def test_a_dead_machine(yard: Yard, retries: int) -> None:
     worker = yard.start_worker()
     run = yard.run(deployment, seconds=2 if retries else 60)
     yard.until(lambda: len(yard.entries(run, "beat")) > 3)
-    for process in [*psutil.Process(worker.pid).children(recursive=True), *yard.labelled(run)]:
+    yard.kill(worker)  # first, or it would see its child die
+    for process in yard.labelled(run):
         with contextlib.suppress(psutil.Error):
             process.kill()
-    yard.kill(worker)
     died = time.monotonic()
     if retries:
         yard.wait(run, StateType.SCHEDULED, seconds=LEASE + 8)

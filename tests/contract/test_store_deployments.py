@@ -84,7 +84,10 @@ def test_errors_name_what_is_wrong(db: Database) -> None:
         made.deployment(db, flow.id, work_pool_name=None, parameters={"m": 1}, parameter_openapi_schema=schema)
     with pytest.raises(InvalidInput, match="not a JSON Schema"):
         made.deployment(db, flow.id, work_pool_name=None, parameter_openapi_schema={"type": "nonsense"})
-    for schema in ({"properties": {"n": {"$ref": "https://example.invalid/x"}}}, {"properties": {"n": {"$ref": "#/a"}}}):
+    for schema in (
+        {"properties": {"n": {"$ref": "https://example.invalid/x"}}},
+        {"properties": {"n": {"$ref": "#/a"}}},
+    ):
         with pytest.raises(InvalidInput, match="refers to"):
             made.deployment(db, flow.id, work_pool_name=None, parameters={"n": 1}, parameter_openapi_schema=schema)
     endless = {"properties": {"n": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}}
@@ -175,7 +178,10 @@ def test_updating(db: Database, clock: Clock) -> None:
     db.write(lambda tx: deployments.update(tx, first.id, change))
     now = db.read(lambda tx: deployments.read(tx, first.id))
     assert (now.work_pool_name, now.tags, now.paused, now.updated) == ("other", ["y"], True, clock.now)
-    parts = [DeploymentScheduleUpdate(slug="a", active=False), DeploymentScheduleUpdate(schedule=CronSchedule(cron="@daily"))]
+    parts = [
+        DeploymentScheduleUpdate(slug="a", active=False),
+        DeploymentScheduleUpdate(schedule=CronSchedule(cron="@daily")),
+    ]
     db.write(lambda tx: deployments.update(tx, first.id, DeploymentUpdate(schedules=parts)))
     now = db.read(lambda tx: deployments.read(tx, first.id))
     assert [(s.slug, s.active) for s in now.schedules] == [("a", False), (None, True)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from nbclient import NotebookClient
 from yard import POOL, Yard, open_yard
@@ -33,7 +34,7 @@ from millrace.schema.artifacts import ArtifactFilter, ArtifactQuery
 from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery
 from millrace.schema.flows import IdCondition
 from millrace.schema.runs import FlowRun
-from millrace.schema.states import StateType
+from millrace.schema.states import SetState, StateType, named
 
 
 @pytest.fixture
@@ -364,3 +365,45 @@ def test_serving_in_a_kernel_gives_the_prompt_back(yard: Yard) -> None:
     assert "serving quick/kept" in shown[2]
     assert shown[3].strip() == "Completed"
     assert "stopped" in shown[4]
+
+
+def _sleeping_book(yard: Yard) -> Any:
+    yard.start_worker()
+    cells = [
+        ("seconds = 300", ["parameters"]),
+        ("import os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))", []),
+        ("for _ in range(seconds):\n    time.sleep(1)", []),
+    ]
+    book = _book(yard.code / "long.ipynb", cells)
+    run = yard.run(deploy_notebook(book, work_pool_name=POOL, print_next_steps=False))
+    yard.until(lambda: (yard.code / "pid").exists() and (yard.code / "pid").read_text(), 40)
+    return run
+
+
+def _statuses(yard: Yard, run: FlowRun) -> list[str]:
+    book = json.loads((settings.current().run_directory(run.id) / "executed.ipynb").read_text())
+    return [cell["metadata"]["millrace"]["status"] for cell in book["cells"] if cell["cell_type"] == "code"]
+
+
+def test_cancelling_a_notebook_ends_its_kernel(yard: Yard) -> None:
+    run = _sleeping_book(yard)
+    yard.client.set_flow_run_state(run.id, SetState(state=named("Cancelling")))
+    ended = yard.wait(run, seconds=15)
+    assert ended.state_type is StateType.CANCELLED, ended.state
+    assert not psutil.pid_exists(int((yard.code / "pid").read_text())) and not yard.labelled(run)
+    assert _statuses(yard, run)[-1] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("who", "state"), [("kernel", StateType.CRASHED), ("child", StateType.CRASHED), ("child -9", StateType.CRASHED)]
+)
+def test_what_dies_is_crashed_and_leaves_nothing(yard: Yard, who: str, state: StateType) -> None:
+    run = _sleeping_book(yard)
+    kernel = int((yard.code / "pid").read_text())
+    child = int(yard.client.read_flow_run(run.id).infrastructure_pid or 0)
+    os.kill(kernel if who == "kernel" else child, signal.SIGTERM if who == "child" else signal.SIGKILL)
+    ended = yard.wait(run, seconds=30)
+    assert ended.state_type is state and ended.state is not None and ended.state.message
+    print(ended.state.message)
+    yard.until(lambda: not yard.labelled(run) and not psutil.pid_exists(kernel), 15)
+    assert "completed" not in _statuses(yard, run)[-1]

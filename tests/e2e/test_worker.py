@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from yard import Yard, open_yard
+from yard import POOL, Yard, open_yard
 
 from millrace.schema.states import SetState, StateType, named
+from millrace.workers.claims import Polled
+from millrace.workers.worker import Worker
 
 
 @pytest.fixture
@@ -228,3 +231,27 @@ def test_the_log_lines_of_a_killed_run_arrive(yard: Yard) -> None:
     assert run.state_type is StateType.CRASHED
     messages = [log.message for log in yard.logs(run)]
     assert [message for message in messages if message.startswith("line")] == [f"line {n}" for n in range(100)]
+
+
+def test_a_server_that_gives_no_leases_is_polled(yard: Yard) -> None:
+    deployment = yard.deployment(SUM)
+    worker = Worker(POOL, source=Polled(yard.client, POOL, None), client=yard.client)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        run = yard.wait(yard.run(deployment, n=4))
+        assert run.state_type is StateType.COMPLETED, run.state
+        assert run.attempt == 0 and len(yard.entries(run, "begin")) == 1
+    finally:
+        worker.stop()
+        thread.join(15)
+    assert not thread.is_alive()
+
+
+def test_a_worker_stops_while_its_server_is_away(yard: Yard) -> None:
+    worker = yard.start_worker()
+    yard.until(lambda: "takes runs" in yard.said("worker"))
+    yard.kill(yard.server)
+    time.sleep(1)
+    worker.terminate()
+    assert worker.wait(10) == 0

@@ -339,9 +339,7 @@ def test_the_cost_is_that_of_the_fires_due(world: World) -> None:
     far = START + timedelta(days=300)
     row = world.db.read(
         lambda tx: dict(
-            tx.connection.execute(
-                select(deployment_schedules).where(deployment_schedules.c.deployment_id == other.id)
-            )
+            tx.connection.execute(select(deployment_schedules).where(deployment_schedules.c.deployment_id == other.id))
             .mappings()
             .one()
         )

@@ -108,7 +108,9 @@ def _run_quickstart(console: Console, folder: Path) -> None:
     with _step(console, "01-quickstart.ipynb, cell by cell, in a kernel"):
         outcome = run_notebook(folder / BOOKS[0], output=output, working_directory=folder)
     if outcome.state_type != StateType.COMPLETED:
-        raise _Wrong(f"01-quickstart.ipynb: {outcome.state_name}: {outcome.error and outcome.error.message}. See {output}")
+        raise _Wrong(
+            f"01-quickstart.ipynb: {outcome.state_name}: {outcome.error and outcome.error.message}. See {output}"
+        )
 
 
 def _wait(console: Console, client: Client, flow_name: str, name: str) -> _Seen:
@@ -156,7 +158,9 @@ def _check(flow: _Seen, notebook: _Seen) -> None:
     states = [cell["metadata"]["millrace"]["status"] for cell in code]
     charts = [cell for cell in code if any("image/png" in output.get("data", {}) for output in cell["outputs"])]
     if set(states) != {"completed"} or not charts or not any("Gentoo" in "".join(cell["source"]) for cell in code):
-        raise _Wrong(f"{notebook.deployment}: {notebook.files['notebook']} does not show the chart for Gentoo: {states}")
+        raise _Wrong(
+            f"{notebook.deployment}: {notebook.files['notebook']} does not show the chart for Gentoo: {states}"
+        )
 
 
 def _tell(console: Console, client: Client, seen: list[_Seen], seconds: float) -> None:
@@ -169,7 +173,9 @@ def _tell(console: Console, client: Client, seen: list[_Seen], seconds: float) -
                 continue
             late = (run.start_time - run.expected_start_time).total_seconds()
             due = run.expected_start_time.astimezone().strftime("%H:%M:%S")
-            table.add_row(one.deployment, run.name, str(run.state_name), due, f"{late:.2f} s", f"{run.total_run_time:.2f} s")
+            table.add_row(
+                one.deployment, run.name, str(run.state_name), due, f"{late:.2f} s", f"{run.total_run_time:.2f} s"
+            )
     console.print(table)
     files = seen[1].files
     console.print(f"result of {seen[0].run.name}: {seen[0].result}", soft_wrap=True, highlight=False, markup=False)

@@ -11,10 +11,11 @@ names, parameters and types with the table, which is why `_call` may answer Any 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from millrace.client.connection import AsyncConnection
+from millrace.client.workplaces import AsyncWorkplaces
 from millrace.errors import InvalidInput
 from millrace.schema.artifacts import Artifact, ArtifactCollection, ArtifactCreate, ArtifactQuery, ArtifactUpdate
 from millrace.schema.deployments import (
@@ -29,29 +30,10 @@ from millrace.schema.deployments import (
 from millrace.schema.events import Event, EventPage, EventQuery
 from millrace.schema.fields import JsonObject
 from millrace.schema.flows import Flow, FlowCreate
+from millrace.schema.graphs import RunGraph
 from millrace.schema.logs import Log, LogCreate, LogQuery
 from millrace.schema.operations import Counters, ServerInfo, ServerStorage
-from millrace.schema.pools import (
-    ClaimedRun,
-    ClaimRuns,
-    DeploymentScheduledRunsQuery,
-    PoolConcurrency,
-    PoolConcurrencyQuery,
-    QueueStatusDetail,
-    ScheduledRunsQuery,
-    Worker,
-    WorkerFlowRun,
-    WorkerHeartbeat,
-    WorkerQuery,
-    WorkPool,
-    WorkPoolCreate,
-    WorkPoolQuery,
-    WorkPoolUpdate,
-    WorkQueue,
-    WorkQueueCreate,
-    WorkQueueQuery,
-    WorkQueueUpdate,
-)
+from millrace.schema.pools import DeploymentScheduledRunsQuery
 from millrace.schema.queries import DeploymentQuery, FlowQuery, FlowRunQuery, TaskRunQuery
 from millrace.schema.runs import (
     BeginRun,
@@ -69,7 +51,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class AsyncClient(AsyncConnection):
+class AsyncClient(AsyncWorkplaces):
     """A client for `await`; see `AsyncConnection` for its arguments.
 
     Safe for many tasks of one event loop; used in another loop or after a fork it begins with fresh connections.
@@ -164,6 +146,10 @@ class AsyncClient(AsyncConnection):
     async def read_flow_run_states(self, flow_run_id: UUID) -> list[State]:
         """All states a run had, oldest first."""
         return await self._call("read_flow_run_states", query={"flow_run_id": flow_run_id})
+
+    async def read_flow_run_graph(self, id: UUID, since: datetime | None = None) -> RunGraph:
+        """The tasks and nested runs of a run, and what led to what."""
+        return await self._call("read_flow_run_graph", id, query={"since": since})
 
     async def begin_flow_run(self, body: BeginRun | None = None, **fields: Any) -> BegunRun:
         """Create and lease."""
@@ -311,82 +297,10 @@ class AsyncClient(AsyncConnection):
         """Remove the automations a thing owns."""
         await self._call("delete_owned_automations", resource_id)
 
-    async def create_work_pool(self, body: WorkPoolCreate | None = None, **fields: Any) -> WorkPool:
-        """Create a pool."""
-        return await self._call("create_work_pool", body=body, fields=fields)
+    async def read_related_automations(self, resource_id: str) -> list[JsonObject]:
+        """The automations that concern a thing."""
+        return await self._call("read_related_automations", resource_id)
 
-    async def read_work_pools(self, body: WorkPoolQuery | None = None, **fields: Any) -> list[WorkPool]:
-        """Pools that match."""
-        return await self._call("read_work_pools", body=body, fields=fields)
-
-    async def read_work_pool(self, name: str) -> WorkPool:
-        """One pool."""
-        return await self._call("read_work_pool", name)
-
-    async def update_work_pool(self, name: str, body: WorkPoolUpdate | None = None, **fields: Any) -> None:
-        """Change the fields that are given."""
-        await self._call("update_work_pool", name, body=body, fields=fields)
-
-    async def delete_work_pool(self, name: str) -> None:
-        """Remove a pool."""
-        await self._call("delete_work_pool", name)
-
-    async def work_pool_concurrency(
-        self, name: str, body: PoolConcurrencyQuery | None = None, **fields: Any
-    ) -> PoolConcurrency:
-        """The slots of a pool."""
-        return await self._call("work_pool_concurrency", name, body=body, fields=fields)
-
-    async def scheduled_runs_of_pool(
-        self, name: str, body: ScheduledRunsQuery | None = None, **fields: Any
-    ) -> list[WorkerFlowRun]:
-        """Runs a polling worker may take."""
-        return await self._call("scheduled_runs_of_pool", name, body=body, fields=fields)
-
-    async def create_work_queue(
-        self, work_pool_name: str, body: WorkQueueCreate | None = None, **fields: Any
-    ) -> WorkQueue:
-        """Create a queue."""
-        return await self._call("create_work_queue", work_pool_name, body=body, fields=fields)
-
-    async def read_work_queues(
-        self, work_pool_name: str, body: WorkQueueQuery | None = None, **fields: Any
-    ) -> list[WorkQueue]:
-        """Queues that match."""
-        return await self._call("read_work_queues", work_pool_name, body=body, fields=fields)
-
-    async def read_work_queue_by_name(self, work_pool_name: str, name: str) -> WorkQueue:
-        """The queue of this pool and name."""
-        return await self._call("read_work_queue_by_name", work_pool_name, name)
-
-    async def read_work_queue(self, id: UUID) -> WorkQueue:
-        """One queue."""
-        return await self._call("read_work_queue", id)
-
-    async def read_work_queue_status(self, id: UUID) -> QueueStatusDetail:
-        """How a queue does."""
-        return await self._call("read_work_queue_status", id)
-
-    async def update_work_queue(self, id: UUID, body: WorkQueueUpdate | None = None, **fields: Any) -> None:
-        """Change the fields that are given."""
-        await self._call("update_work_queue", id, body=body, fields=fields)
-
-    async def delete_work_queue(self, id: UUID) -> None:
-        """Remove a queue."""
-        await self._call("delete_work_queue", id)
-
-    async def read_workers(self, work_pool_name: str, body: WorkerQuery | None = None, **fields: Any) -> list[Worker]:
-        """Workers of a pool."""
-        return await self._call("read_workers", work_pool_name, body=body, fields=fields)
-
-    async def worker_heartbeat(self, work_pool_name: str, body: WorkerHeartbeat | None = None, **fields: Any) -> None:
-        """Say that a worker lives."""
-        await self._call("worker_heartbeat", work_pool_name, body=body, fields=fields)
-
-    async def delete_worker(self, work_pool_name: str, name: str) -> None:
-        """Forget a worker."""
-        await self._call("delete_worker", work_pool_name, name)
-
-    async def claim_flow_runs(self, name: str, body: ClaimRuns | None = None, **fields: Any) -> list[ClaimedRun]:
-        """Take due runs with a lease, or wait for one."""
-        return await self._call("claim_flow_runs", name, body=body, fields=fields)
+    async def read_collection(self, view: str) -> JsonObject:
+        """What is known of kinds of infrastructure and their pools' templates."""
+        return await self._call("read_collection", view)

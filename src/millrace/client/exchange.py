@@ -97,7 +97,7 @@ def request(
         operation.method,
         where,
         content,
-        {key: str(value) for key, value in query.items()},
+        {key: str(value) for key, value in query.items() if value is not None},
         {"Content-Type": "application/json"} if content is not None else {},
         settings.current().api_timeout + getattr(body, "wait_seconds", 0.0),
         name not in retry.ONCE,

@@ -10,10 +10,11 @@ names, parameters and types with the table, which is why `_call` may answer Any 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from millrace.client.blocking import Connection
+from millrace.client.plain_workplaces import Workplaces
 from millrace.errors import InvalidInput
 from millrace.schema.artifacts import Artifact, ArtifactCollection, ArtifactCreate, ArtifactQuery, ArtifactUpdate
 from millrace.schema.deployments import (
@@ -28,29 +29,10 @@ from millrace.schema.deployments import (
 from millrace.schema.events import Event, EventPage, EventQuery
 from millrace.schema.fields import JsonObject
 from millrace.schema.flows import Flow, FlowCreate
+from millrace.schema.graphs import RunGraph
 from millrace.schema.logs import Log, LogCreate, LogQuery
 from millrace.schema.operations import Counters, ServerInfo, ServerStorage
-from millrace.schema.pools import (
-    ClaimedRun,
-    ClaimRuns,
-    DeploymentScheduledRunsQuery,
-    PoolConcurrency,
-    PoolConcurrencyQuery,
-    QueueStatusDetail,
-    ScheduledRunsQuery,
-    Worker,
-    WorkerFlowRun,
-    WorkerHeartbeat,
-    WorkerQuery,
-    WorkPool,
-    WorkPoolCreate,
-    WorkPoolQuery,
-    WorkPoolUpdate,
-    WorkQueue,
-    WorkQueueCreate,
-    WorkQueueQuery,
-    WorkQueueUpdate,
-)
+from millrace.schema.pools import DeploymentScheduledRunsQuery
 from millrace.schema.queries import DeploymentQuery, FlowQuery, FlowRunQuery, TaskRunQuery
 from millrace.schema.runs import (
     BeginRun,
@@ -68,7 +50,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class Client(Connection):
+class Client(Workplaces):
     """A client for plain calls; see `Connection` for its arguments.
 
     Safe for threads; after a fork it begins with fresh connections.
@@ -163,6 +145,10 @@ class Client(Connection):
     def read_flow_run_states(self, flow_run_id: UUID) -> list[State]:
         """All states a run had, oldest first."""
         return self._call("read_flow_run_states", query={"flow_run_id": flow_run_id})
+
+    def read_flow_run_graph(self, id: UUID, since: datetime | None = None) -> RunGraph:
+        """The tasks and nested runs of a run, and what led to what."""
+        return self._call("read_flow_run_graph", id, query={"since": since})
 
     def begin_flow_run(self, body: BeginRun | None = None, **fields: Any) -> BegunRun:
         """Create and lease."""
@@ -310,80 +296,10 @@ class Client(Connection):
         """Remove the automations a thing owns."""
         self._call("delete_owned_automations", resource_id)
 
-    def create_work_pool(self, body: WorkPoolCreate | None = None, **fields: Any) -> WorkPool:
-        """Create a pool."""
-        return self._call("create_work_pool", body=body, fields=fields)
+    def read_related_automations(self, resource_id: str) -> list[JsonObject]:
+        """The automations that concern a thing."""
+        return self._call("read_related_automations", resource_id)
 
-    def read_work_pools(self, body: WorkPoolQuery | None = None, **fields: Any) -> list[WorkPool]:
-        """Pools that match."""
-        return self._call("read_work_pools", body=body, fields=fields)
-
-    def read_work_pool(self, name: str) -> WorkPool:
-        """One pool."""
-        return self._call("read_work_pool", name)
-
-    def update_work_pool(self, name: str, body: WorkPoolUpdate | None = None, **fields: Any) -> None:
-        """Change the fields that are given."""
-        self._call("update_work_pool", name, body=body, fields=fields)
-
-    def delete_work_pool(self, name: str) -> None:
-        """Remove a pool."""
-        self._call("delete_work_pool", name)
-
-    def work_pool_concurrency(
-        self, name: str, body: PoolConcurrencyQuery | None = None, **fields: Any
-    ) -> PoolConcurrency:
-        """The slots of a pool."""
-        return self._call("work_pool_concurrency", name, body=body, fields=fields)
-
-    def scheduled_runs_of_pool(
-        self, name: str, body: ScheduledRunsQuery | None = None, **fields: Any
-    ) -> list[WorkerFlowRun]:
-        """Runs a polling worker may take."""
-        return self._call("scheduled_runs_of_pool", name, body=body, fields=fields)
-
-    def create_work_queue(self, work_pool_name: str, body: WorkQueueCreate | None = None, **fields: Any) -> WorkQueue:
-        """Create a queue."""
-        return self._call("create_work_queue", work_pool_name, body=body, fields=fields)
-
-    def read_work_queues(
-        self, work_pool_name: str, body: WorkQueueQuery | None = None, **fields: Any
-    ) -> list[WorkQueue]:
-        """Queues that match."""
-        return self._call("read_work_queues", work_pool_name, body=body, fields=fields)
-
-    def read_work_queue_by_name(self, work_pool_name: str, name: str) -> WorkQueue:
-        """The queue of this pool and name."""
-        return self._call("read_work_queue_by_name", work_pool_name, name)
-
-    def read_work_queue(self, id: UUID) -> WorkQueue:
-        """One queue."""
-        return self._call("read_work_queue", id)
-
-    def read_work_queue_status(self, id: UUID) -> QueueStatusDetail:
-        """How a queue does."""
-        return self._call("read_work_queue_status", id)
-
-    def update_work_queue(self, id: UUID, body: WorkQueueUpdate | None = None, **fields: Any) -> None:
-        """Change the fields that are given."""
-        self._call("update_work_queue", id, body=body, fields=fields)
-
-    def delete_work_queue(self, id: UUID) -> None:
-        """Remove a queue."""
-        self._call("delete_work_queue", id)
-
-    def read_workers(self, work_pool_name: str, body: WorkerQuery | None = None, **fields: Any) -> list[Worker]:
-        """Workers of a pool."""
-        return self._call("read_workers", work_pool_name, body=body, fields=fields)
-
-    def worker_heartbeat(self, work_pool_name: str, body: WorkerHeartbeat | None = None, **fields: Any) -> None:
-        """Say that a worker lives."""
-        self._call("worker_heartbeat", work_pool_name, body=body, fields=fields)
-
-    def delete_worker(self, work_pool_name: str, name: str) -> None:
-        """Forget a worker."""
-        self._call("delete_worker", work_pool_name, name)
-
-    def claim_flow_runs(self, name: str, body: ClaimRuns | None = None, **fields: Any) -> list[ClaimedRun]:
-        """Take due runs with a lease, or wait for one."""
-        return self._call("claim_flow_runs", name, body=body, fields=fields)
+    def read_collection(self, view: str) -> JsonObject:
+        """What is known of kinds of infrastructure and their pools' templates."""
+        return self._call("read_collection", view)

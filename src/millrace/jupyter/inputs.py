@@ -12,7 +12,8 @@ from millrace.errors import InvalidInput, ParameterError
 from millrace.jupyter.fields import Field, parse, shown
 from millrace.notebooks.parameters import validate
 
-WIDE = widgets.Layout(width="100%", max_width="720px")
+# Not a Layout: two widgets with one Layout are hidden together.
+WIDE = {"width": "100%", "max_width": "720px"}
 LABEL = {"description_width": "11em"}
 _PROBLEM = "millrace-problem"
 _HINTS = {

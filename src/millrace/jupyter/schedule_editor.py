@@ -33,7 +33,7 @@ class ScheduleEditor:
         self._kind = widgets.ToggleButtons(options=KINDS, style={"button_width": "6em"})
         self._kind.layout.margin = "2px 0 2px 11.5em"
         self._preset = widgets.Dropdown(options=list(_PRESETS.items()), description="preset", style=LABEL, layout=WIDE)
-        self._text = widgets.Text(style=LABEL, continuous_update=False, layout={"width": "100%", "max_width": "720px"})
+        self._text = widgets.Text(style=LABEL, continuous_update=False, layout=WIDE)
         self._unit = widgets.Dropdown(options=list(UNITS), value="minutes", layout={"width": "9em"})
         self._zone = widgets.Combobox(
             options=["UTC", *zone_names()], description="time zone", placeholder="UTC", style=LABEL, layout=WIDE

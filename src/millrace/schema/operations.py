@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from millrace.schema import artifacts, deployments, events, flows, logs, pools, queries, runs, states
+from millrace.schema import artifacts, deployments, events, flows, graphs, logs, pools, queries, runs, states
 from millrace.schema.fields import DateTime, JsonObject, Model
 
 
@@ -150,6 +151,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Op("read_flow_run_states", "GET", "/flow_run_states/", list[states.State], query={"flow_run_id": UUID}),
     Op(
+        "read_flow_run_graph",
+        "GET",
+        "/flow_runs/{id}/graph-v2",
+        graphs.RunGraph,
+        query={"since": datetime | None},
+        doc="its tasks and nested runs, and what led to what",
+    ),
+    Op(
         "begin_flow_run", "POST", "/millrace/flow_runs/begin", runs.BegunRun, runs.BeginRun, 201, doc="create and lease"
     ),
     Op("extend_leases", "POST", "/millrace/leases/extend", runs.ExtendedLeases, runs.ExtendLeases),
@@ -261,6 +270,14 @@ OPERATIONS: tuple[Operation, ...] = (
         status=202,
         paths={"resource_id": str},
     ),
+    Op(
+        "read_related_automations",
+        "GET",
+        "/automations/related-to/{resource_id}",
+        list[JsonObject],
+        paths={"resource_id": str},
+    ),
+    Op("read_collection", "GET", "/collections/views/{view}", JsonObject, paths={"view": str}, doc="kinds of workers"),
     # -- pools, queues, workers
     Op("create_work_pool", "POST", "/work_pools/", pools.WorkPool, pools.WorkPoolCreate, 201),
     Op("read_work_pools", "POST", "/work_pools/filter", list[pools.WorkPool], pools.WorkPoolQuery, body_optional=True),

@@ -31,7 +31,7 @@ from millrace.schema.fields import now
 from millrace.schema.pools import WorkPoolCreate
 from millrace.server.app import create_app
 from millrace.server.context import Context
-from millrace.server.listening import Server, listen_unix, run
+from millrace.server.listening import Server, listen_unix, run, spare_memory
 from millrace.server.process_template import PROCESS_TEMPLATE
 from millrace.server.security import Policy
 from millrace.server.shared import open_database
@@ -273,6 +273,7 @@ def main(say: Callable[[str], None] = lambda text: print(text, file=sys.stderr))
             say(f"A server runs for {settings.home} already.")
             return 0
         with lock:
+            spare_memory()
             set_up_log(settings)
             Embedded(settings).run()
     except MillraceError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from millrace.server.app import create_app
 from millrace.server.context import Context
-from millrace.server.listening import Server, listen_tcp, run
+from millrace.server.listening import Server, listen_tcp, run, spare_memory
 from millrace.server.security import Policy
 from millrace.settings import Settings, current
 from millrace.store import leases
@@ -41,6 +41,7 @@ def serve(
         SettingsError: the port is in use.
         Conflict: another process writes to the SQLite file.
     """
+    spare_memory()
     settings = settings or current()
     policy = Policy.for_address(host, token, settings.allowed_hosts)
     sock = listen_tcp(host, port)

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DatabaseError, NoSuchModuleError
+from sqlalchemy.exc import DatabaseError, NoSuchModuleError, StatementError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from millrace.errors import Busy, Conflict, MillraceError, PluginMissing, SettingsError
@@ -133,8 +133,8 @@ class Database:
         try:
             with self._readers.connect() as connection, connection.begin():
                 return fn(Transaction(connection, self._clock()))
-        except DatabaseError as error:
-            raise translated(error) from error
+        except StatementError as error:
+            raise translated(error) from None
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Calls a function after each commit that changed something, on the writer's thread: it must be quick."""

@@ -28,6 +28,14 @@ from millrace.store.conditions import (
 )
 from millrace.store.tables import artifacts, deployments, flow_runs, flows, task_runs, work_pools, work_queues
 
+# Other names of the tables, for what is asked beside a query that may have the table already.
+_deployed = deployments.alias()
+_queue = work_queues.alias()
+_flow = flows.alias()
+_nested = flow_runs.alias()
+_queue_name = select(_queue.c.name)
+_flow_name = select(_flow.c.name)
+
 
 def state(kind: ColumnElement[Any], name: ColumnElement[Any], condition: StateCondition | None) -> Condition | None:
     """On the state of a run."""
@@ -47,7 +55,7 @@ def flow(filter: FlowFilter | None) -> Condition | None:
     def deployed(given: FlowFilter) -> Condition | None:
         if given.deployment is None or given.deployment.is_null_ is None:
             return None
-        exists = select(deployments.c.id).where(deployments.c.flow_id == flows.c.id).exists()
+        exists = select(_deployed.c.id).where(_deployed.c.flow_id == flows.c.id).exists()
         return not_(exists) if given.deployment.is_null_ else exists
 
     return all_of(
@@ -93,7 +101,7 @@ def _creator(condition: CreatedByCondition | None) -> Condition | None:
 def flow_run(filter: FlowRunFilter | None) -> Condition | None:
     """Over flow runs."""
     c = flow_runs.c
-    queue_names = select(work_queues.c.name).where(work_queues.c.id == c.work_queue_id).scalar_subquery()
+    queue_names = _queue_name.where(_queue.c.id == c.work_queue_id).scalar_subquery()
     return all_of(
         filter,
         lambda f: ids(c.id, f.id),
@@ -121,7 +129,7 @@ def task_run(filter: TaskRunFilter | None) -> Condition | None:
     def subflows(given: TaskRunFilter) -> Condition | None:
         if given.subflow_runs is None or given.subflow_runs.exists_ is None:
             return None
-        exists = select(flow_runs.c.id).where(flow_runs.c.parent_task_run_id == c.id).exists()
+        exists = select(_nested.c.id).where(_nested.c.parent_task_run_id == c.id).exists()
         return exists if given.subflow_runs.exists_ else not_(exists)
 
     return all_of(
@@ -141,8 +149,8 @@ def task_run(filter: TaskRunFilter | None) -> Condition | None:
 def deployment(filter: DeploymentFilter | None) -> Condition | None:
     """Over deployments."""
     c = deployments.c
-    queue_names = select(work_queues.c.name).where(work_queues.c.id == c.work_queue_id).scalar_subquery()
-    flow_names = select(flows.c.name).where(flows.c.id == c.flow_id).scalar_subquery()
+    queue_names = _queue_name.where(_queue.c.id == c.work_queue_id).scalar_subquery()
+    flow_names = _flow_name.where(_flow.c.id == c.flow_id).scalar_subquery()
 
     def either_name(given: DeploymentFilter) -> Condition | None:
         condition = given.flow_or_deployment_name

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, UniqueConstraint, Uuid, text
 
-from millrace.store.columns import Json, Moment, Whole, Words
+from millrace.store.columns import Json, Moment, Searched, Whole, Words
 
 metadata = MetaData()
 
@@ -50,7 +50,7 @@ flows = Table(
     _id(),
     *_dates(),
     Column("name", Words, nullable=False, unique=True),
-    Column("tags", Json, nullable=False),
+    Column("tags", Searched, nullable=False),
     Column("labels", Json, nullable=False),
 )
 
@@ -67,7 +67,7 @@ flow_runs = Table(
     Column("parent_task_run_id", Uuid),
     Column("infrastructure_document_id", Uuid),
     Column("empirical_policy", Json, nullable=False),
-    Column("tags", Json, nullable=False),
+    Column("tags", Searched, nullable=False),
     Column("labels", Json, nullable=False),
     Column("idempotency_key", Words),
     Column("job_variables", Json),
@@ -88,7 +88,7 @@ flow_runs = Table(
     Column("total_run_time", Float, nullable=False),
     Column("auto_scheduled", Boolean, nullable=False),
     Column("infrastructure_pid", Words),
-    Column("created_by", Json),
+    Column("created_by", Searched),
     Column("schedule_id", Uuid),
     Column("nominal_time", Moment),
     Column("attempt", Whole, nullable=False),
@@ -148,7 +148,7 @@ task_runs = Table(
     Column("cache_expiration", Moment),
     Column("task_version", Words),
     Column("empirical_policy", Json, nullable=False),
-    Column("tags", Json, nullable=False),
+    Column("tags", Searched, nullable=False),
     Column("labels", Json, nullable=False),
     Column("task_inputs", Json, nullable=False),
     Column("state", Json),
@@ -179,8 +179,8 @@ events = Table(
     Column("event", Words, nullable=False),
     Column("resource_id", Words, nullable=False),
     Column("flow_run_id", Uuid),
-    Column("resource", Json, nullable=False),
-    Column("related", Json, nullable=False),
+    Column("resource", Searched, nullable=False),
+    Column("related", Searched, nullable=False),
     Column("payload", Json, nullable=False),
     Column("follows", Uuid),
     Index("ix_events_flow_run", "flow_run_id", "sequence"),
@@ -255,7 +255,7 @@ deployments = Table(
     Column("enforce_parameter_schema", Boolean, nullable=False),
     Column("parameter_openapi_schema", Json),
     Column("parameters", Json, nullable=False),
-    Column("tags", Json, nullable=False),
+    Column("tags", Searched, nullable=False),
     Column("labels", Json, nullable=False),
     Column("pull_steps", Json),
     Column("work_pool_id", Uuid, index=True),
@@ -269,7 +269,7 @@ deployments = Table(
     Column("job_variables", Json, nullable=False),
     Column("version_info", Json),
     Column("last_polled", Moment),
-    Column("created_by", Json),
+    Column("created_by", Searched),
     Column("updated_by", Json),
     UniqueConstraint("flow_id", "name"),
     Index("ix_deployments_limit", "concurrency_limit"),

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, StatementError
 
 from millrace.errors import Busy, Conflict, InvalidInput, MillraceError
 
@@ -173,7 +173,9 @@ class Writer:
 
 def translated(error: BaseException) -> BaseException:
     """An error of the database as one of ours; any other error as it is."""
-    if not isinstance(error, DBAPIError) or isinstance(error, MillraceError):
+    if isinstance(error, StatementError) and isinstance(error.orig, MillraceError):
+        return error.orig
+    if not isinstance(error, DBAPIError):
         return error
     if isinstance(error, IntegrityError):
         ours: MillraceError = Conflict(f"This does not fit what is stored: {error.orig}.")

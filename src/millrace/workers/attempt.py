@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from millrace import settings
-from millrace.errors import MillraceError, ServerUnavailable
+from millrace.errors import Busy, MillraceError, ServerUnavailable
 from millrace.workers import output, tree
 from millrace.workers.ending import settle
 from millrace.workers.jobs import Job
 from millrace.workers.launch import Running
+
+log = logging.getLogger("millrace.worker")
 
 _LOOK = 0.25
 _SHIP = 1.0
@@ -97,16 +100,14 @@ class Attempt:
         return text if gone else "The run was cancelled, but some of its processes could not be killed."
 
     def _settle(self, reason: str | None) -> None:
-        if self._lost:
-            self.job.forget()
-            return
         while not self._left_alone.is_set():
             try:
-                settle(self.job, self._running.code, self._client, self._tail, reason)
-            except ServerUnavailable:
+                settle(self.job, self._running.code, self._client, self._tail, reason, ours=not self._lost)
+            except (ServerUnavailable, Busy):
                 # The note stays until the server has heard; whoever works here then tells it.
                 self._left_alone.wait(1.0)
-            except MillraceError:
+            except MillraceError as error:
+                log.warning("Run %s could not be settled: %s", self.job.flow_run_name, error)
                 with contextlib.suppress(OSError):
                     self.job.forget()
                 return

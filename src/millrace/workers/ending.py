@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from datetime import timedelta
 from typing import Any
 
 from millrace import plugins
-from millrace.errors import Conflict, MillraceError, NotFound
+from millrace.errors import Busy, Conflict, MillraceError, NotFound, ServerUnavailable
 from millrace.schema.fields import now
 from millrace.schema.runs import ExtendLeases, FlowRun, ReleaseLease
 from millrace.schema.states import SetState, SetStateStatus, State, StateType, named, scheduled
@@ -15,12 +16,22 @@ from millrace.workers import output, tree
 from millrace.workers.jobs import Job
 from millrace.workers.launch import describe
 
+log = logging.getLogger("millrace.worker")
+
 # A process that is killed before it ran any user code is started again, so often.
 STARTS = 3
 _AT_ONCE = 0.01
 
 
-def settle(job: Job, code: int | None, client: Any, tail: output.OutputTail | None, reason: str | None = None) -> None:
+def settle(
+    job: Job,
+    code: int | None,
+    client: Any,
+    tail: output.OutputTail | None,
+    reason: str | None = None,
+    *,
+    ours: bool = True,
+) -> None:
     """Send what is left of a job's logs, end what is left of its processes, and report its state if it did not.
 
     Args:
@@ -29,10 +40,18 @@ def settle(job: Job, code: int | None, client: Any, tail: output.OutputTail | No
         client: the client.
         tail: its raw output; None: not kept.
         reason: why it ended, if the worker knows better than the exit code.
+        ours: the run is still this attempt's; otherwise nothing is reported.
+
+    Raises:
+        ServerUnavailable: nobody answers: settle it again later.
+        Busy: the same.
     """
     tree.kill(job.label, None)
     ship_logs(job, client, tail)
     fenced = client.with_lease(job.lease) if job.lease else client
+    if not ours:
+        job.forget()
+        return
     with contextlib.suppress(Conflict, NotFound):  # the run is no longer ours
         _report(job, code, fenced, reason)
     job.forget()
@@ -45,11 +64,19 @@ def ship_logs(job: Job, client: Any, tail: output.OutputTail | None) -> None:
         job: the job.
         client: the client.
         tail: its raw output; None: not kept.
+
+    Raises:
+        ServerUnavailable: nobody answers; what was not sent is still there.
+        Busy: the same.
     """
-    with contextlib.suppress(MillraceError):
+    try:
         plugins.load("millrace.engine.logs:ship_remaining")(job.directory, client)
-    if tail is not None:
-        output.ship(tail, client, everything=True)
+        if tail is not None:
+            tail.ship(client, everything=True)
+    except (ServerUnavailable, Busy):
+        raise
+    except MillraceError as error:
+        log.warning("Log lines of run %s were refused: %s", job.flow_run_name, error)
 
 
 def _report(job: Job, code: int | None, client: Any, reason: str | None) -> None:

@@ -5,14 +5,17 @@ function render({ model, el }) {
   let form = null;
   el.style.display = "none";
 
+  function submit(event) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    // Blur first: a text field tells its value when it loses the focus.
+    document.activeElement?.blur();
+    model.send({ kind: "submit" });
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
   function guard(event) {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      // Blur first: a text field tells its value when it loses the focus.
-      document.activeElement?.blur();
-      model.send({ kind: "submit" });
-      event.preventDefault();
-      event.stopPropagation();
-    } else if (!event.ctrlKey && !event.metaKey && !event.altKey && event.key !== "Escape" && event.key !== "Tab") {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey && event.key !== "Escape" && event.key !== "Tab") {
       event.stopPropagation();
     }
   }
@@ -28,15 +31,18 @@ function render({ model, el }) {
   // A child is drawn before it is put into its form.
   function attach(tries) {
     form = el.closest(".millrace-form");
-    if (form) form.addEventListener("keydown", guard);
-    else if (tries > 0) requestAnimationFrame(() => attach(tries - 1));
+    if (form) {
+      form.addEventListener("keydown", guard);
+      form.addEventListener("keydown", submit, true); // on its way down: text fields let no key up
+    } else if (tries > 0) requestAnimationFrame(() => attach(tries - 1));
   }
 
   attach(120);
   model.on("msg:custom", focus);
   return () => {
     model.off("msg:custom", focus);
-    if (form) form.removeEventListener("keydown", guard);
+    form?.removeEventListener("keydown", guard);
+    form?.removeEventListener("keydown", submit, true);
   };
 }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from millrace.schema.fields import API_VERSION, now
+from millrace.errors import NotFound
+from millrace.schema.fields import API_VERSION, JsonObject, now
 from millrace.schema.operations import Counters, ServerInfo, ServerStorage
 from millrace.server.context import Call
+from millrace.server.process_template import PROCESS_TEMPLATE
 from millrace.server.version import API_IMPLEMENTATION, millrace_version
 from millrace.store import counters as store_counters
 
+WORKER_VIEW = "aggregate-worker-metadata"
 FEATURES = ["begin", "claim", "leases", "events", "skipped", "counters"]
 
 
@@ -52,3 +55,24 @@ def counters(call: Call) -> Counters:
 
 def delete_owned_automations(call: Call, resource_id: str) -> None:
     """Nothing owns automations here yet, so none are left behind."""
+
+
+def read_related_automations(call: Call, resource_id: str) -> list[JsonObject]:
+    """There are no automations here yet, so none concern a thing."""
+    return []
+
+
+def read_collection(call: Call, view: str) -> JsonObject:
+    """The kinds of workers, under the package they come with; of other collections nothing is known here."""
+    if view != WORKER_VIEW:
+        raise NotFound(f"Millrace has no collection {view!r}; it has {WORKER_VIEW!r}.")
+    kind = {
+        "type": "process",
+        "display_name": "Process",
+        "description": "Runs each flow run in a process of its own on the worker's machine.",
+        "default_base_job_configuration": PROCESS_TEMPLATE,
+        "install_command": "pip install millrace",
+        "is_beta": False,
+    }
+    # the original's clients look a kind up under the package that they know it from
+    return {"prefect": {"process": kind}}

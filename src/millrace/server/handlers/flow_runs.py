@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from millrace.schema.fields import now
+from millrace.schema.graphs import RunGraph
 from millrace.schema.queries import FlowRunQuery
 from millrace.schema.runs import BeginRun, BegunRun, FlowRun, FlowRunCreate, FlowRunUpdate
 from millrace.schema.states import OrchestrationResult, SetState, State
 from millrace.server.answers import Answer, created_or_known
 from millrace.server.context import Call
-from millrace.store import flow_runs, flow_states
+from millrace.store import flow_runs, flow_states, graphs
 
 
 def create_flow_run(call: Call, body: FlowRunCreate) -> Answer:
@@ -59,6 +61,13 @@ def set_flow_run_state(call: Call, id: UUID, body: SetState) -> Answer:
 def read_flow_run_states(call: Call, flow_run_id: UUID) -> list[State]:
     """The history of a run's states, oldest first."""
     return call.read(flow_runs.states, flow_run_id)
+
+
+def read_flow_run_graph(call: Call, id: UUID, since: datetime | None) -> RunGraph:
+    """Its tasks and nested runs, and what led to what."""
+    if since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
+    return call.read(graphs.read, id, since)
 
 
 def begin_flow_run(call: Call, body: BeginRun) -> BegunRun:

@@ -1,0 +1,290 @@
+"""The real programs on both sides: servers on free loopback ports, and the real Prefect's scripts, workers and CLI."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[2]
+SCENARIOS = Path(__file__).with_name("scenarios")
+INSTALL = ROOT / "scripts" / "install_prefect.sh"
+MARK = "RESULT "
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_CLI_COLORS": "false",
+    "PREFECT_CLI_WRAP_LINES": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "COLUMNS": "400",
+    "NO_COLOR": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def clean() -> dict[str, str]:
+    """This process's environment without anything of either system."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MILLRACE", "PREFECT"))}
+
+
+def installed_peer() -> Path:
+    """The interpreter of the real Prefect's environment.
+
+    Raises:
+        RuntimeError: it cannot be made here.
+    """
+    done = subprocess.run(
+        [str(INSTALL)],
+        env={**os.environ, "MILLRACE_PEER_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{INSTALL.name} failed: {done.stderr.strip()[-500:]}")
+    return Path(done.stdout.strip()) / "bin" / "python"
+
+
+@dataclass
+class Program:
+    """A process that was started, with what it writes kept in a file."""
+
+    popen: subprocess.Popen[bytes]
+    out: Path
+
+    @property
+    def said(self) -> str:
+        """What it wrote so far."""
+        return self.out.read_text(errors="replace") if self.out.exists() else ""
+
+    @property
+    def result(self) -> Any:
+        """The last line that a scenario printed for us."""
+        lines = [line for line in self.said.splitlines() if line.startswith(MARK)]
+        assert lines, self.said[-6000:]
+        return json.loads(lines[-1].removeprefix(MARK))
+
+    def wait(self, seconds: float = 60) -> int:
+        """Its exit code."""
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {seconds} s: {self.said[-6000:]}") from None
+
+    def until(self, condition: Callable[[], object], seconds: float = 40) -> Any:
+        """Wait for something while it runs."""
+        return until(condition, seconds, lambda: self.said[-6000:])
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> None:
+        """End it and everything that it started."""
+        family = [self.popen.pid]
+        with contextlib.suppress(psutil.Error):
+            family += [child.pid for child in psutil.Process(self.popen.pid).children(recursive=True)]
+        with contextlib.suppress(ProcessLookupError):
+            self.popen.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(seconds)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        self.popen.wait()
+
+
+def until(condition: Callable[[], object], seconds: float = 40, otherwise: Callable[[], object] = str) -> Any:
+    """What a condition answers as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s\n{otherwise()}"
+        time.sleep(0.1)
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@dataclass
+class Place:
+    """A server: ours or the real one.
+
+    Args:
+        name: `millrace` or `prefect`.
+        url: of its API.
+        home: its data directory.
+        program: its process.
+    """
+
+    name: str
+    url: str
+    home: Path
+    program: Program
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, body: Any = None, expected: int | None = None) -> Any:
+        """One request, as plain JSON."""
+        answer = httpx.request(
+            method, self.url + path, json=body, headers=self.headers, timeout=30, follow_redirects=True, trust_env=False
+        )
+        assert answer.is_success if expected is None else answer.status_code == expected, (
+            f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
+        )
+        return answer.json() if answer.content else None
+
+    def run(self, id: str) -> dict[str, Any]:
+        """A flow run."""
+        return dict(self.ask("GET", f"/flow_runs/{id}"))
+
+    def runs(self, **conditions: Any) -> list[dict[str, Any]]:
+        """Flow runs that match."""
+        return list(self.ask("POST", "/flow_runs/filter", {"flow_runs": conditions, "sort": "EXPECTED_START_TIME_ASC"}))
+
+    def task_runs(self, id: str) -> list[dict[str, Any]]:
+        """The task runs of a flow run."""
+        return list(self.ask("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [id]}}}))
+
+    def lines(self, id: str) -> list[str]:
+        """What a flow run logged."""
+        found = self.ask("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [id]}}, "sort": "TIMESTAMP_ASC"})
+        return [line["message"] for line in found]
+
+    def ended(self, id: str, seconds: float = 45, otherwise: Callable[[], object] = str) -> dict[str, Any]:
+        """A run when it is over."""
+
+        def look() -> dict[str, Any] | None:
+            run = self.run(id)
+            return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+        return dict(until(look, seconds, lambda: f"{self.run(id)['state']}\n{self.lines(id)}\n{otherwise()}"))
+
+    def reach(self, id: str, name: str, seconds: float = 45, otherwise: Callable[[], object] = str) -> None:
+        """Wait until a run is in a state of this name."""
+        until(lambda: self.run(id)["state_name"] == name, seconds, lambda: f"{self.run(id)['state']}\n{otherwise()}")
+
+
+@dataclass
+class Peer:
+    """The real Prefect.
+
+    Args:
+        python: its interpreter.
+        folder: where its processes write; each client gets its private home there.
+    """
+
+    python: Path
+    folder: Path
+    count: int = 0
+
+    def environment(self, place: Place | None, **more: str) -> dict[str, str]:
+        """The environment of its processes, with the server named that they talk to."""
+        env = {**clean(), **QUIET, "PREFECT_HOME": str(self.folder / "home"), **more}
+        return env | ({"PREFECT_API_URL": place.url} if place else {})
+
+    def start(self, command: list[str], place: Place | None, cwd: Path | None = None, **more: str) -> Program:
+        """Start a program of its environment."""
+        self.count += 1
+        (self.folder / "work").mkdir(parents=True, exist_ok=True)
+        out = self.folder / f"{self.count}.txt"
+        with out.open("wb") as file:
+            popen = subprocess.Popen(
+                [str(self.python), *command],
+                env=self.environment(place, **more),
+                cwd=cwd or self.folder / "work",
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return Program(popen, out)
+
+    def scenario(self, name: str, place: Place, *args: str, **more: str) -> Program:
+        """Start one of our scenarios, a script of the real client."""
+        return self.start([str(SCENARIOS / f"{name}.py"), *args], place, **more)
+
+    def play(self, name: str, place: Place, *args: str, seconds: float = 60, **more: str) -> Any:
+        """What a scenario found out."""
+        program = self.scenario(name, place, *args, **more)
+        try:
+            assert program.wait(seconds) == 0, program.said[-6000:]
+        finally:
+            program.stop()
+        return program.result
+
+    def cli(self, place: Place, *commands: str | list[str], codes: list[int] | None = None, **more: str) -> list[str]:
+        """What the real command line prints: several commands in one process, each as if it were typed alone."""
+        listed = [command.split() if isinstance(command, str) else command for command in commands]
+        answers = self.play("cli", place, json.dumps(listed), **more)
+        wanted = codes or [0] * len(listed)
+        for command, wish, (code, text) in zip(listed, wanted, answers, strict=True):
+            assert code == wish, f"prefect {' '.join(command)}: {code}\n{text}"
+        return [text for _, text in answers]
+
+    @contextmanager
+    def worker(self, place: Place, pool: str, *options: str, **more: str) -> Iterator[Program]:
+        """A real worker while the block lasts."""
+        command = ["-m", "prefect", "worker", "start", "--pool", pool, *options]
+        program = self.start(command, place, PREFECT_WORKER_QUERY_SECONDS="1", **more)
+        try:
+            yield program
+        finally:
+            program.stop()
+
+
+def start_ours(folder: Path, *options: str, headers: dict[str, str] | None = None) -> Place:
+    """Our server, starting."""
+    home = folder / "millrace"
+    home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [sys.executable, "-m", "millrace", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    out = folder / "millrace.txt"
+    with out.open("wb") as file:
+        popen = subprocess.Popen(
+            [*command, *(options or ("--no-token",))],
+            env={**clean(), "MILLRACE_HOME": str(home), "MILLRACE_LATE_AFTER_SECONDS": "60"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Place("millrace", f"http://127.0.0.1:{port}/api", home, Program(popen, out), headers or {})
+
+
+def start_theirs(peer: Peer, folder: Path) -> Place:
+    """The real server, starting."""
+    home, port = folder / "prefect", free_port()
+    program = peer.start(
+        ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+        None,
+        PREFECT_HOME=str(home),
+        PREFECT_LOGGING_LEVEL="WARNING",
+        PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="1",
+        PREFECT_API_SERVICES_SCHEDULER_LOOP_SECONDS="1",
+    )
+    return Place("prefect", f"http://127.0.0.1:{port}/api", home, program)
+
+
+def answers(place: Place, seconds: float = 90) -> Place:
+    """The server, when it answers."""
+
+    def look() -> bool:
+        assert place.program.popen.poll() is None, place.program.said[-4000:]
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{place.url}/health", timeout=2, trust_env=False).status_code == 200
+        return False
+
+    place.program.until(look, seconds)
+    return place
