@@ -200,8 +200,8 @@ def _two_do_not_start_one_run(current: State, proposed: StateCreate, facts: Fact
         return None
     if current.type is proposed.type and facts.holds:
         return Decision(SetStateStatus.ACCEPT, current, "Nothing new.")
-    submitted = current.name == "Submitting" and proposed.name == "InfrastructurePending"
-    if proposed.type is S.PENDING and submitted:
+    # Pending → Submitting → InfrastructurePending is one submitter telling how far it is; a second one says Pending.
+    if proposed.type is S.PENDING and not facts.leased and proposed.name not in ("Pending", current.name):
         return None
     return _abort(current, f"The run is already {current.name}: somebody else has it.")
 

@@ -34,6 +34,7 @@ def deployed(name: str) -> Deployment:
 
 def test_deploys_end_to_end(notebook: Callable[..., LabPage], lab: tuple[LabPage, Path], errors: list[str]) -> None:
     page = notebook(FLOW, GREET, "form = millrace.deploy_form(greet)\nform", "exec(open('call.py').read())")
+    locate.connect().create_work_pool(name="gpu", type="process")
     page.run(0, 1, 2)
     assert "Flow 'greet' is ready: greet(times, region, note)." in page.text(1)
     form = page.output(2)
@@ -41,6 +42,12 @@ def test_deploys_end_to_end(notebook: Callable[..., LabPage], lab: tuple[LabPage
     expect(form.get_by_label("Name")).to_have_value("greet")
     expect(form.get_by_label("region")).to_have_value("eu")
     expect(form.get_by_text("worker online")).to_be_visible()
+
+    # It says so when nobody would run it.
+    form.get_by_label("Work pool").select_option("gpu")
+    expect(form.get_by_text("No worker polls this pool")).to_be_visible()
+    expect(form.get_by_text("millrace worker start --pool gpu")).to_be_visible()
+    form.get_by_label("Work pool").select_option("default")
 
     # Deploy explains what is missing instead of being dead, and leads to it.
     deploy = form.get_by_role("button", name="Deploy")
@@ -121,15 +128,4 @@ def test_keys_stay_in_the_form_and_secrets_do_not(
     book = lab[1] / "test_keys_stay_in_the_form_and_secrets_do_not.ipynb"
     assert "hunter2" not in book.read_text()
     page.theme("Light")
-    assert not errors
-
-
-def test_says_so_when_nobody_would_run_it(notebook: Callable[..., LabPage], errors: list[str]) -> None:
-    locate.connect().create_work_pool(name="gpu", type="process")
-    page = notebook(FLOW, GREET, "millrace.deploy_form(greet);")
-    page.run(0, 1, 2)
-    form = page.output(2)
-    form.get_by_label("Work pool").select_option("gpu")
-    expect(form.get_by_text("No worker polls this pool")).to_be_visible()
-    expect(form.get_by_text("millrace worker start --pool gpu")).to_be_visible()
     assert not errors

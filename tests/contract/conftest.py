@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from made import Clock
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 from millrace.store.database import Database
 
 POSTGRES = os.environ.get("MILLRACE_TEST_POSTGRES")
-
-
-class Clock:
-    """A clock that moves only when told to."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> datetime:
-        """Moves on."""
-        self.now += timedelta(seconds=seconds)
-        return self.now
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,21 @@ from millrace.schema.schedules import IntervalSchedule
 from millrace.schema.states import NAMES, OrchestrationResult, SetState, StateCreate
 from millrace.store import deployments, flow_runs, flow_states, flows, leases, pools
 from millrace.store.database import Database, Transaction
+
+
+class Clock:
+    """A clock that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> datetime:
+        """Moves on."""
+        self.now += timedelta(seconds=seconds)
+        return self.now
 
 
 def flow(db: Database, name: str = "etl") -> Flow:

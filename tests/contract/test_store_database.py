@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Clock
+from made import Clock
 from sqlalchemy import create_engine, inspect, select, text
 
 from millrace.errors import AlreadyExists, Busy, Conflict, PluginMissing, SettingsError

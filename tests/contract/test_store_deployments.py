@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import made
 import pytest
-from conftest import Clock
+from made import Clock
 
 from millrace.errors import AlreadyExists, InvalidInput, MissingDeployment, NotFound, ParameterError
 from millrace.schema.deployments import (

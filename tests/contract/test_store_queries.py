@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import made
 import pytest
-from conftest import Clock
+from made import Clock
 from sqlalchemy import text
 
 from millrace.errors import InvalidInput, NotFound

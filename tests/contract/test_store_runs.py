@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import made
 import pytest
-from conftest import Clock
+from made import Clock
 
 from millrace.errors import AlreadyExists, LeaseLost, MissingDeployment, NotFound, ParameterError, StateRefused
 from millrace.schema.deployments import DeploymentUpdate
@@ -291,6 +291,17 @@ def test_limits_and_pauses(db: Database) -> None:
     assert [each.deployment.name for each in made.claim(db, limit=1) if each.deployment] == ["narrow"]
     db.write(lambda tx: pools.update(tx, "default", WorkPoolUpdate(concurrency_limit=None)))
     assert made.claim(db) == []
+
+
+def test_what_finds_no_slot_may_be_cancelled(db: Database) -> None:
+    flow = made.flow(db)
+    made.pool(db)
+    options = {"collision_strategy": "CANCEL_NEW"}
+    deployment = made.deployment(db, flow.id, concurrency_limit=1, concurrency_options=options)
+    first, second = made.run(db, deployment.id), made.run(db, deployment.id)
+    assert [each.flow_run.id for each in made.claim(db)] == [first.id]
+    assert made.claim(db) == []
+    assert made.read(db, second.id).state_name == "Cancelled"
 
 
 def test_p2_p3_many_workers_claim_each_run_once(db: Database) -> None:

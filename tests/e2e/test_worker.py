@@ -255,3 +255,16 @@ def test_a_worker_stops_while_its_server_is_away(yard: Yard) -> None:
     time.sleep(1)
     worker.terminate()
     assert worker.wait(10) == 0
+
+
+def test_forks_of_a_killed_run_are_found(yard: Yard) -> None:
+    text = (
+        "@flow\ndef job():\n    pid = os.fork()\n    if pid == 0:\n        time.sleep(300)\n"
+        "    note('begin', fork=pid)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    deployment = yard.deployment(text)
+    yard.start_worker()
+    run = yard.wait(yard.run(deployment))
+    assert run.state_type is StateType.CRASHED
+    (entry,) = yard.entries(run, "begin")
+    yard.until(lambda: not psutil.pid_exists(entry["fork"]) or psutil.Process(entry["fork"]).status() == "zombie", 5)

@@ -77,8 +77,9 @@ class Yard:
             if runtime is not None and runtime.pid == self.server.pid:
                 with contextlib.suppress(MillraceError):
                     endpoint = Endpoint.embedded(runtime, self.home / "server.json")
-                    if Client(endpoint, patience=0.1).health():
-                        return
+                    with Client(endpoint, patience=0.1) as asking:
+                        if asking.health():
+                            return
             assert self.server.poll() is None, self.said("server")
             time.sleep(0.05)
         raise AssertionError("the server did not answer: " + self.said("server"))
@@ -194,9 +195,11 @@ class Yard:
     def labelled(self, flow_run: FlowRun) -> list[psutil.Process]:
         """Living processes of a run."""
         found = []
+        sessions = {entry["pid"] for entry in self.entries(flow_run)}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 mine = process.environ().get("MILLRACE__FLOW_RUN_ID") == str(flow_run.id)
+                mine = mine or os.getsid(process.pid) in sessions
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found

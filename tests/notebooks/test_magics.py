@@ -211,6 +211,21 @@ def test_status_starts_nothing(kernel: Kernel) -> None:
     assert "Start it with `millrace up`" in kernel.run("%millrace status")
 
 
+def test_values_of_cells_are_one_line_and_a_card(kernel: Kernel) -> None:
+    kernel.run("%%flow\ndef etl(n: int = 1):\n    return n")
+    assert kernel.run("etl") == "<Flow 'etl': etl(n)>"
+    show = "get_ipython().display_formatter.format({})[0]['text/html']"
+    assert "n: int = 1" in kernel.run(f"print({show.format('etl')})")
+    kernel.run(
+        "from millrace.schema.runs import FlowRun\nfrom millrace.schema.deployments import Deployment\nimport uuid\n"
+        "ids = dict(id=uuid.uuid4(), flow_id=uuid.uuid4())\n"
+        "run = FlowRun(name='<b>x', state_name='Late', **ids)\ndeployment = Deployment(name='nightly', **ids)"
+    )
+    assert kernel.run("run") == "<FlowRun '<b>x' Late>"
+    assert "<b>x" not in kernel.run(f"print({show.format('run')})")
+    assert kernel.run("deployment") == "<Deployment 'nightly' active>"
+
+
 def test_unload(kernel: Kernel) -> None:
     kernel.run("%unload_ext millrace")
     assert "not found" in kernel.run("%millrace status")

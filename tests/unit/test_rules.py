@@ -160,6 +160,9 @@ def test_the_holder_may_say_the_same_again() -> None:
 def test_submitting_becomes_infrastructure_pending() -> None:
     assert decide(named("Submitting"), proposal("InfrastructurePending"), facts()).status is ACCEPT
     assert decide(named("Submitting"), proposal("Submitting"), facts()).status is ABORT
+    assert decide(named("Pending"), proposal("Submitting"), facts()).status is ACCEPT
+    assert decide(named("Pending"), proposal("Submitting"), facts(leased=True)).status is ABORT
+    assert decide(named("Submitting"), proposal("Pending"), facts()).status is ABORT
 
 
 def test_only_scheduled_becomes_late() -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from millrace.deploy.deployment import RunnerDeployment
 
 
+_OWN_POOL = "default"
+
+
 class Ids(list[UUID]):
     """The ids of the deployments that were made, in order. It can be awaited too, which changes nothing."""
 
@@ -114,6 +117,8 @@ def _takes_image(pool: WorkPool) -> None:
 
 
 def _has_worker(client: Any, pool: str) -> bool:
+    if pool == _OWN_POOL and client.endpoint.runtime_file is not None:
+        return True  # the embedded server keeps a worker for it, which may be just starting
     online = WorkerFilter(status=WorkerStatusCondition(any_=[WorkerStatus.ONLINE]))
     try:
         return bool(client.read_workers(pool, WorkerQuery(workers=online)))

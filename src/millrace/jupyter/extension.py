@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace import plugins
+from millrace.jupyter import reprs
 from millrace.jupyter.magics import MillraceMagics
 
 _OFFERED = {
@@ -21,6 +22,7 @@ def load_ipython_extension(shell: Any) -> None:
         shell: the running IPython.
     """
     shell.register_magics(MillraceMagics)
+    reprs.register(shell.display_formatter)
     for name, reference in _OFFERED.items():
         # Hidden from %who, and never over a name of the user's.
         if name not in shell.user_ns:
@@ -33,6 +35,7 @@ def unload_ipython_extension(shell: Any) -> None:
     Args:
         shell: the running IPython.
     """
+    reprs.unregister(shell.display_formatter)
     for kind, names in MillraceMagics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)

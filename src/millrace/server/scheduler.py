@@ -22,7 +22,7 @@ GAP = timedelta(seconds=60)
 HEARTBEAT = timedelta(seconds=30)
 """A step is due after this time in any case, so that rest is not taken for a gap."""
 
-SCHEDULES_A_STEP = 250
+SCHEDULES_A_STEP = 100
 FIRES_A_STEP = 500
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, Text, cast, func, select
 
 from millrace import rules
 from millrace.errors import LeaseLost, StateRefused
@@ -22,6 +22,7 @@ from millrace.store.tables import deployments as deployment_table
 from millrace.store.tables import flow_runs as runs
 
 _c = runs.c
+_TURNED_AWAY = 100
 _FREE: Run = {"lease_holder": None, "lease_expires": None}
 
 
@@ -36,7 +37,8 @@ def claim(tx: Transaction, pool_name: str, body: ClaimRuns) -> list[ClaimedRun]:
     pool = queues.pool_row(tx, pool_name)
     workers.beat(tx, pool.id, body.worker_name, body.heartbeat_interval_seconds)
     queues.mark_polled(tx, pool.id, body.queue_names)
-    free = slots.full_deployments(tx)
+    free = slots.free_in_deployments(tx)
+    _turn_away(tx, pool.id, [id for id, count in free.items() if count <= 0])
     taken: list[Run] = []
     in_pool = slots.UNLIMITED if pool.concurrency_limit is None else pool.concurrency_limit - slots.of_pool(tx, pool.id)
     for queue, free_in_queue in slots.open_queues(tx, pool, body.queue_names):
@@ -44,6 +46,18 @@ def claim(tx: Transaction, pool_name: str, body: ClaimRuns) -> list[ClaimedRun]:
         if wanted > 0:
             taken += _take(tx, queue, wanted, free, body)
     return _claimed(tx, taken, pool_name)
+
+
+def _turn_away(tx: Transaction, pool_id: UUID, full: list[UUID]) -> None:
+    """Due runs of full deployments whose collision strategy is CANCEL_NEW: the judge cancels them."""
+    if not full:
+        return
+    options = cast(deployment_table.c.concurrency_options, Text)
+    strict = select(deployment_table.c.id).where(deployment_table.c.id.in_(full), options.contains("CANCEL_NEW"))
+    untaken = (_c.next_scheduled_start_time <= tx.now) & _c.lease_expires.is_(None) & _c.in_process.is_(False)
+    due = select(runs).where(_c.deployment_id.in_(strict), _c.work_pool_id == pool_id, untaken).limit(_TURNED_AWAY)
+    for row in tx.connection.execute(due).mappings().all():
+        flow_states.propose(tx, dict(row), StateCreate(type=StateType.PENDING))
 
 
 def _take(tx: Transaction, queue: Row[Any], wanted: int, free: dict[UUID, int], body: ClaimRuns) -> list[Run]:
@@ -121,7 +135,7 @@ def next_due(tx: Transaction, pool_name: str, queue_names: list[str] | None) -> 
         NotFound: there is no such pool.
     """
     pool = queues.pool_row(tx, pool_name)
-    free = slots.full_deployments(tx)
+    free = slots.free_in_deployments(tx)
     earliest: list[datetime] = []
     for queue, slots_free in slots.open_queues(tx, pool, queue_names):
         if slots_free > 0:

@@ -65,7 +65,7 @@ def _free(limit: int | None, held: int) -> int:
     return UNLIMITED if limit is None else max(0, limit - held)
 
 
-def full_deployments(tx: Transaction) -> dict[UUID, int]:
+def free_in_deployments(tx: Transaction) -> dict[UUID, int]:
     """The deployments with a limit, and how many slots each has free."""
     held = select(func.count()).where(HELD, _c.deployment_id == deployments.c.id).scalar_subquery()
     limited = select(deployments.c.id, deployments.c.concurrency_limit, held)
@@ -89,7 +89,7 @@ def waiting(
         before, after: only those scheduled in between; both ends belong to it.
         free: the free slots of the deployments that have a limit; None to look.
     """
-    full = [id for id, slots in (full_deployments(tx) if free is None else free).items() if slots <= 0]
+    full = [id for id, slots in (free_in_deployments(tx) if free is None else free).items() if slots <= 0]
     parts = [
         _c.work_queue_id == queue_id,
         _c.next_scheduled_start_time.is_not(None),

@@ -89,11 +89,11 @@ class Attempt:
         self._on_end(self)
 
     def _end(self, grace: float) -> str:
-        members = tree.of_attempt(self.job.label, self._running.pid)
+        members = tree.of_attempt(self.job.label, self._running.pid, descendants=True)
         if grace:
             tree.terminate(self._running.pid)
             self._running.wait(grace)
-        gone = tree.kill(self.job.label, None, members)
+        gone = tree.kill(self.job.label, self._running.pid, members)
         self._running.wait(2.0)
         number = len(members)
         text = f"The run was cancelled; its {number} process{'es are' if number != 1 else ' is'} gone."

@@ -46,7 +46,7 @@ def settle(
         ServerUnavailable: nobody answers: settle it again later.
         Busy: the same.
     """
-    tree.kill(job.label, None)
+    tree.kill(job.label, job.session)
     ship_logs(job, client, tail)
     fenced = client.with_lease(job.lease) if job.lease else client
     if not ours:

@@ -53,6 +53,11 @@ class Job(Model):
         return self.directory / f"{self.attempt}.out"
 
     @property
+    def session(self) -> int | None:
+        """The session of its processes; None: not known, or it was before this machine started."""
+        return self.pid if self.pid and self.create_time >= tree.boot_time() else None
+
+    @property
     def alive(self) -> bool:
         """Whether its first process lives."""
         return bool(self.pid) and tree.same_process(self.pid, self.create_time)

@@ -40,24 +40,37 @@ def create_time(pid: int) -> float:
         return 0.0
 
 
-def of_attempt(label: str, root: int | None = None) -> list[psutil.Process]:
+def boot_time() -> float:
+    """When this machine started, in seconds since the epoch."""
+    return float(psutil.boot_time())
+
+
+def of_attempt(label: str, session: int | None, *, descendants: bool = False) -> list[psutil.Process]:
     """The living processes of an attempt, its first process included.
 
     Args:
         label: of the attempt: `<flow run id>/<attempt>`.
-        root: the number of its first process, if that may live.
+        session: the number of its first process, which leads a session; None: not known.
+        descendants: that process lives: take all that descend from it, too.
     """
     found: dict[int, psutil.Process] = {}
-    if root is not None:
+    if session is not None and descendants:
         with contextlib.suppress(*_GONE):
-            first = psutil.Process(root)
+            first = psutil.Process(session)
             found = {process.pid: process for process in [first, *first.children(recursive=True)]}
     for process in psutil.process_iter():
         with contextlib.suppress(*_GONE):
-            if process.pid not in found and process.environ().get(LABEL) == label:
+            if process.pid not in found and _belongs(process, label, session):
                 found[process.pid] = process
     found.pop(os.getpid(), None)
     return [process for process in found.values() if _lives(process)]
+
+
+def _belongs(process: psutil.Process, label: str, session: int | None) -> bool:
+    # A fork shows the environment of the process it was forked from: those are known by their session.
+    if session is not None and os.getsid(process.pid) == session:
+        return True
+    return process.environ().get(LABEL) == label
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -77,18 +90,18 @@ def terminate(pid: int) -> None:
         os.killpg(pid, signal.SIGTERM)
 
 
-def kill(label: str, root: int | None, known: Iterable[psutil.Process] = ()) -> bool:
+def kill(label: str, session: int | None, known: Iterable[psutil.Process] = ()) -> bool:
     """Kill every process of an attempt, again and again until none is left, for five seconds at most.
 
     Args:
         label: of the attempt: `<flow run id>/<attempt>`.
-        root: the number of its first process, if that may live.
+        session: the number of its first process; None: not known.
         known: processes found before their parents died.
     """
     deadline = time.monotonic() + 5.0
     members = list(known)
     while True:
-        members = [*of_attempt(label, root), *(process for process in members if _lives(process))]
+        members = [*of_attempt(label, session), *(process for process in members if _lives(process))]
         if not members:
             return True
         if time.monotonic() > deadline:

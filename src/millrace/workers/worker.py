@@ -244,7 +244,8 @@ class Worker:
         earlier = jobs.read(job.directory)
         if earlier is not None and earlier.alive:
             # An attempt that lost its lease and does not know yet: two never run at once on this machine.
-            tree.kill(earlier.label, earlier.pid)
+            family = tree.of_attempt(earlier.label, earlier.pid, descendants=True)
+            tree.kill(earlier.label, earlier.pid, family)
         job.write()
         running = self._kind.start(job, config, environment(config, job))
         job.pid, job.create_time = running.pid, running.create_time
@@ -279,7 +280,7 @@ class Worker:
             job.worker_pid, job.worker_create_time = self._me.pid, self._me.create_time
             if not job.pid:
                 # Its worker died between the note and the start; the process may be there all the same.
-                oldest = min(tree.of_attempt(job.label), key=lambda p: p.create_time(), default=None)
+                oldest = min(tree.of_attempt(job.label, None), key=lambda p: p.create_time(), default=None)
                 if oldest is not None:
                     job.pid, job.create_time = oldest.pid, oldest.create_time()
             job.write()
