@@ -200,10 +200,19 @@ def _two_do_not_start_one_run(current: State, proposed: StateCreate, facts: Fact
         return None
     if current.type is proposed.type and facts.holds:
         return Decision(SetStateStatus.ACCEPT, current, "Nothing new.")
-    # Pending → Submitting → InfrastructurePending is one submitter telling how far it is; a second one says Pending.
-    if proposed.type is S.PENDING and not facts.leased and proposed.name not in ("Pending", current.name):
+    if proposed.type is S.PENDING and not facts.leased and _further(current, proposed):
         return None
     return _abort(current, f"The run is already {current.name}: somebody else has it.")
+
+
+_SUBMITTING = ("Pending", "Submitting", "InfrastructurePending")
+
+
+def _further(current: State, proposed: StateCreate) -> bool:
+    """Whether one submitter tells how far it is; a second one would begin anew."""
+    if current.name not in _SUBMITTING or proposed.name not in _SUBMITTING:
+        return False
+    return _SUBMITTING.index(proposed.name) > _SUBMITTING.index(current.name)
 
 
 def _late_means_scheduled(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:

@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
+import pytest
+
 from .conftest import Running
 
 
@@ -113,6 +116,25 @@ def test_two_workers_never_get_one_run(running: Running) -> None:
         for claimed in threads.map(lambda n: claim(running, "pool-c", limit=4, name=f"w{n}"), range(16)):
             got += [c["flow_run"]["id"] for c in claimed]
     assert len(got) == len(set(got)) == 20
+
+
+def test_a_worker_that_died_while_it_waited_is_granted_nothing(running: Running) -> None:
+    deployment = make_deployment(running, "pool-died")
+    with ThreadPoolExecutor(1) as pool:
+        body = {"worker_name": "dead", "wait_seconds": 20, "limit": 1}
+        headers = dict(running.client.headers)
+
+        def wait_and_die() -> None:
+            with httpx.Client(base_url=running.client.base_url, headers=headers, timeout=0.5) as dying:
+                dying.post("/millrace/work_pools/pool-died/claim", json=body)
+
+        with pytest.raises(httpx.ReadTimeout):
+            pool.submit(wait_and_die).result()
+    time.sleep(0.2)
+    made = running.client.post(f"/deployments/{deployment['id']}/create_flow_run", json={}).json()
+    time.sleep(0.3)
+    assert running.client.get(f"/flow_runs/{made['id']}").json()["state_name"] == "Scheduled"
+    assert [one["flow_run"]["id"] for one in claim(running, "pool-died", wait=2, name="living")] == [made["id"]]
 
 
 def test_waiting_claims_hold_no_threads(running: Running) -> None:

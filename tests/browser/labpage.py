@@ -23,6 +23,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Playwright
 
+try:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=15_000)
+except ImportError:  # the fixture `lab` says so, and skips
+    expect = None  # type: ignore[assignment]
+
+__all__ = ["CHROMIUM", "LabPage", "browser_page", "environment", "expect", "lab_server"]
+
 CHROMIUM = Path("/usr/bin/chromium")
 _FLAGS = [
     "--no-sandbox",

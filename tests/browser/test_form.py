@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labpage import LabPage
-from playwright.sync_api import Locator, expect
+from labpage import LabPage, expect
 
 from millrace.client import locate
 from millrace.schema.deployments import Deployment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 FLOW = """%load_ext millrace
 import millrace

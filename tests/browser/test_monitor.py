@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labpage import LabPage
-from playwright.sync_api import expect
+from labpage import LabPage, expect
 
 from millrace.client import locate
 from millrace.client.handle import RunHandle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,12 +21,13 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class Kernel:
     """A kernel with a directory and a data directory of its own."""
 
-    def __init__(self, directory: Path, home: Path) -> None:
+    def __init__(self, directory: Path, home: Path, **more: str) -> None:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MILLRACE_", "PREFECT_"))}
         variables = kept | {
             "MILLRACE_HOME": str(home),
             "IPYTHONDIR": str(directory / ".ipython"),
             "MILLRACE_AUTOSTART": "false",
+            **more,
         }
         self._manager = KernelManager()
         self._manager.start_kernel(cwd=str(directory), env=variables)
@@ -33,11 +35,14 @@ class Kernel:
         self._client.start_channels()
         self._client.wait_for_ready(60)
         self.error: tuple[str, str, str] | None = None
+        self.page = ""
+        """The HTML that the last cell left, its later changes included."""
 
     def run(self, code: str) -> str:
         """What a cell prints and shows, as text; an error is kept in `error`."""
         seen: list[str] = []
         self.error = None
+        self.page = ""
 
         def take(message: dict[str, Any]) -> None:
             content = message["content"]
@@ -48,8 +53,10 @@ class Kernel:
                     assert self.error is None, "shown twice"
                     trace = _COLOURS.sub("", "\n".join(content["traceback"]))
                     self.error = (content["ename"], content["evalue"], trace)
-                case "execute_result" | "display_data":
-                    seen.append(content["data"]["text/plain"])
+                case "execute_result" | "display_data" | "update_display_data":
+                    self.page = content["data"].get("text/html", "")
+                    if message["msg_type"] != "update_display_data":
+                        seen.append(content["data"]["text/plain"])
 
         self._client.execute_interactive(code, output_hook=take, timeout=60)
         return _COLOURS.sub("", "".join(seen)).strip()
@@ -232,6 +239,55 @@ def test_unload(kernel: Kernel) -> None:
     kernel.run("task")
     assert kernel.error is not None and kernel.error[0] == "NameError"
     assert kernel.run("%load_ext millrace") == ""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """A kernel with a server of its own."""
+    home = Path(tempfile.mkdtemp(prefix="mr-"))  # short: the path of a socket has at most a hundred bytes
+    kernel = Kernel(tmp_path_factory.mktemp("served"), home, MILLRACE_AUTOSTART="true", MILLRACE_DISPLAY="html")
+    kernel.run("%load_ext millrace\nimport millrace, threading")
+    yield kernel
+    kernel.run("from millrace.client import locate\nlocate.stop_embedded()")
+    kernel.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def test_watching_without_widgets_leaves_a_card_and_no_thread(served: Kernel) -> None:
+    served.run("%%flow --log-prints\ndef etl(n: int = 1):\n    print('<b>here</b>')\n    return 1 / n")
+    served.run("etl.deploy('now', print_next_steps=False)")
+    served.run("run = millrace.run_deployment('etl/now', timeout=0, parameters={'n': 0})")
+    assert served.run("monitor = millrace.watch(run, wait=True, timeout=30)\nmonitor.state").endswith("'Failed'")
+    served.run("millrace.watch(run, wait=True, timeout=30)")
+    assert "ZeroDivisionError" in served.page and "&lt;b&gt;here" in served.page and "<b>here" not in served.page
+    leftover = "[t.name for t in threading.enumerate() if t.name.startswith('millrace')]"
+    assert served.run(leftover) == "[]"
+    assert (
+        served.run("from millrace.jupyter import follower, monitor as m\nfollower.followed_runs(), m._alive")
+        == "([], {})"
+    )
+
+
+def test_the_commands_find_runs_by_name_and_id(served: Kernel) -> None:
+    served.run("%%flow --log-prints\ndef hello():\n    print('good morning')")
+    served.run("state = hello(return_state=True)")
+    served.run("(run,) = millrace.connect().read_flow_runs(flows={'name': {'any_': ['hello']}})")
+    shown = served.run("%millrace runs 5")
+    assert "✔ Completed" in shown and "hello / " in shown
+    assert "good morning" in served.run("%millrace logs {run.name}")
+    assert "good morning" in served.run("%millrace logs {str(run.id)}")
+    served.run("%millrace watch {run.name}")
+    assert "Completed" in served.page
+    assert "is Completed" in served.run("%millrace cancel {run.name}")
+    assert "deployments" in served.run("%millrace status")
+    served.run("%millrace watch nobody-at-all")
+    assert served.error is not None and served.error[0] == "NotFound"
+
+
+def test_the_form_without_widgets_is_the_call(served: Kernel) -> None:
+    served.run("%%flow\ndef etl(n: int = 1):\n    return n")
+    assert served.run("millrace.deploy_form(etl)") == "<DeployForm 'etl'>"
+    assert "etl.deploy(" in served.page
 
 
 @pytest.mark.slow

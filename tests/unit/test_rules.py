@@ -163,6 +163,7 @@ def test_submitting_becomes_infrastructure_pending() -> None:
     assert decide(named("Pending"), proposal("Submitting"), facts()).status is ACCEPT
     assert decide(named("Pending"), proposal("Submitting"), facts(leased=True)).status is ABORT
     assert decide(named("Submitting"), proposal("Pending"), facts()).status is ABORT
+    assert decide(named("InfrastructurePending"), proposal("Submitting"), facts()).status is ABORT
 
 
 def test_only_scheduled_becomes_late() -> None:

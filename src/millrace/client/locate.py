@@ -38,6 +38,7 @@ __all__ = [
     "connect",
     "embedded_status",
     "locate",
+    "revive",
     "start_embedded",
     "stop_embedded",
 ]
@@ -150,6 +151,24 @@ def _runs(endpoint: Endpoint) -> bool:
         child.poll()
     runtime = Runtime.read(endpoint.runtime_file)
     return runtime is not None and runtime.token == endpoint.token and _signalled(runtime.pid, 0)
+
+
+def revive(client: Client, *, stopped: bool = False) -> None:
+    """Starts the embedded server of a client again if it died while this process needed it.
+
+    Args:
+        client: a client of this process.
+        stopped: start it also if it was stopped in order (`millrace down`).
+
+    Raises:
+        ServerUnavailable: it did not come up.
+    """
+    where, endpoint = settings.current(), client.endpoint
+    if not where.autostart or endpoint.runtime_file != str(where.runtime_file) or _runs(endpoint):
+        return
+    if stopped or where.runtime_file.exists():
+        start_embedded()
+        client.pool.renewed()
 
 
 # -- the embedded server

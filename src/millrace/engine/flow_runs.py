@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millrace import settings
+from millrace.client.locate import revive
 from millrace.engine import protocol, results
 from millrace.engine.beginning import Beginning
 from millrace.engine.context import FlowRunContext, run_thread
@@ -153,6 +154,8 @@ class FlowRunSession:
             self._open(run, lease)
             return answer
         assert self.client is not None
+        if not self.beginning.claimed:
+            revive(self.client, stopped=True)
         if state.type is not StateType.RUNNING:
             recorder().flush(logs=self.beginning.claimed)
         if state.state_details.transition_id is None:  # pragma: no cover - the protocol always sets it

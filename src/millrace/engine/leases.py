@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace import settings
+from millrace.client.locate import revive
 from millrace.engine.context import run_thread
 from millrace.engine.interrupts import Stoppable
 from millrace.errors import LeaseLost, MillraceError, NotFound, RunCancelled
@@ -79,6 +80,8 @@ class Keeper:
     def _extend(self, client: Client, held: list[Held]) -> None:
         pairs = [(one.lease.flow_run_id, one.lease.attempt) for one in held]
         try:
+            if not any(one.ends_process for one in held):
+                revive(client)
             answer = client.extend_leases(leases=pairs, lease_seconds=settings.current().lease_seconds)
         except NotFound:  # a server that knows no leases
             return

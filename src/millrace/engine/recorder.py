@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from millrace import settings
-from millrace.client.locate import connect
+from millrace.client.locate import connect, revive
 from millrace.engine.context import FlowRunContext, run_thread
 from millrace.engine.logs import RunHandler, Spool, ship
 from millrace.errors import LeaseLost, MillraceError
@@ -122,6 +122,8 @@ class Recorder:
         deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.1
         while True:
             try:
+                if client is not None and client.lease is None:
+                    revive(client)
                 (client or connect()).create_events(events)
                 return
             except LeaseLost:

@@ -67,10 +67,12 @@ class Call:
     Args:
         context: the server.
         lease: the run and attempt that fence its writes, if the request names them.
+        gone: whether the client has hung up; only handlers that wait are told.
     """
 
     context: Context
     lease: tuple[UUID, int] | None = None
+    gone: Callable[[], bool] = bool
 
     def read(self, fn: Callable[..., T], *args: Any, **options: Any) -> T:
         """The answer of a store function, which gets a reading transaction and the arguments."""

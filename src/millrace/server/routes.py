@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -122,8 +124,11 @@ class OperationRoute(APIRoute):
         except ValidationError as error:
             return validation_answer(error)
         if self._is_async:
-            answer = await self._handler(call, *arguments, **options)
-            return self._render(answer)
+            hung_up = asyncio.ensure_future(receive())  # after the body, all that can come
+            try:
+                return self._render(await self._handler(replace(call, gone=hung_up.done), *arguments, **options))
+            finally:
+                hung_up.cancel()
         return await self._context.in_thread(lambda: self._render(self._handler(call, *arguments, **options)))
 
     def _parse(self, body: bytes) -> Any:

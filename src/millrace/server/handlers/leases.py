@@ -29,12 +29,13 @@ def release_lease(call: Call, body: ReleaseLease) -> None:
 async def claim_flow_runs(call: Call, name: str, body: ClaimRuns) -> list[ClaimedRun]:
     """Take due runs; without any, wait for a commit that brings one or for the moment one is due.
 
-    Waiting holds no thread, and looking reads only: many waiting workers do not wake each other by writing.
+    Waiting holds no thread, and looking reads only: many waiting workers do not wake each other by writing. A worker
+    that was killed while it waited is granted nothing.
     """
     context, bell = call.context, call.context.bell
     deadline = asyncio.get_running_loop().time() + body.wait_seconds
     pause = WAKE_SPACING
-    while True:
+    while not call.gone():
         seen, asked = bell.count, now()
         claimed: list[ClaimedRun] = await context.write(leases.claim, name, body)
         if claimed or not await _work_may_be_there(call, name, body, seen, asked, deadline):
@@ -42,6 +43,7 @@ async def claim_flow_runs(call: Call, name: str, body: ClaimRuns) -> list[Claime
         # what was due and could not be taken (another was faster, no slot is free) is not asked for all the time
         await asyncio.sleep(pause)
         pause = min(LONGEST_PAUSE, 2 * pause)
+    return []
 
 
 async def _work_may_be_there(
