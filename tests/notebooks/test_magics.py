@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Kernel:
         self.error: tuple[str, str, str] | None = None
         self.page = ""
         """The HTML that the last cell left, its later changes included."""
+        self.plain = ""
+        """The same as text."""
 
     def run(self, code: str) -> str:
         """What a cell prints and shows, as text; an error is kept in `error`."""
@@ -55,6 +58,7 @@ class Kernel:
                     self.error = (content["ename"], content["evalue"], trace)
                 case "execute_result" | "display_data" | "update_display_data":
                     self.page = content["data"].get("text/html", "")
+                    self.plain = content["data"]["text/plain"]
                     if message["msg_type"] != "update_display_data":
                         seen.append(content["data"]["text/plain"])
 
@@ -259,6 +263,7 @@ def test_watching_without_widgets_leaves_a_card_and_no_thread(served: Kernel) ->
     served.run("run = millrace.run_deployment('etl/now', timeout=0, parameters={'n': 0})")
     assert served.run("monitor = millrace.watch(run, wait=True, timeout=30)\nmonitor.state").endswith("'Failed'")
     served.run("millrace.watch(run, wait=True, timeout=30)")
+    assert served.plain == "<RunMonitor 'etl' Failed>"
     assert "ZeroDivisionError" in served.page and "&lt;b&gt;here" in served.page and "<b>here" not in served.page
     leftover = "[t.name for t in threading.enumerate() if t.name.startswith('millrace')]"
     assert served.run(leftover) == "[]"
@@ -274,7 +279,10 @@ def test_the_commands_find_runs_by_name_and_id(served: Kernel) -> None:
     served.run("(run,) = millrace.connect().read_flow_runs(flows={'name': {'any_': ['hello']}})")
     shown = served.run("%millrace runs 5")
     assert "✔ Completed" in shown and "hello / " in shown
-    assert "good morning" in served.run("%millrace logs {run.name}")
+    for _ in range(50):  # the lines of a run are sent in batches, shortly after
+        if "good morning" in served.run("%millrace logs {run.name}"):
+            break
+        time.sleep(0.1)
     assert "good morning" in served.run("%millrace logs {str(run.id)}")
     served.run("%millrace watch {run.name}")
     assert "Completed" in served.page

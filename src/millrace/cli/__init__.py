@@ -99,3 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (errors.MillraceError, TimeoutError) as error:
         print(f"millrace: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
+    except OSError as error:  # a file that cannot be read or written; its own words name it
+        print(f"millrace: {error}", file=sys.stderr)
+        sys.exit(FAILED)

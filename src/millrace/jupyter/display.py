@@ -54,6 +54,25 @@ _CARD = (
 _MONO = "font-family:var(--jp-code-font-family, monospace);white-space:pre-wrap"
 
 
+class Card:
+    """HTML for the page and a stable line for where there is none.
+
+    Args:
+        markup: HTML whose texts are escaped.
+        text: the line.
+    """
+
+    def __init__(self, markup: str, text: str) -> None:
+        self.markup = markup
+        self._text = text
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def duration(seconds: float | None) -> str:
     """A span for people.
 

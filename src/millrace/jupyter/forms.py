@@ -12,13 +12,13 @@ from typing import Any
 
 import anywidget
 import ipywidgets as widgets
-from IPython.display import HTML, display
+from IPython.display import display
 
 from millrace import plugins, settings
 from millrace.client import locate
 from millrace.errors import InvalidInput, MillraceError, NotFound
 from millrace.jupyter.call import DeployCall, distance
-from millrace.jupyter.display import card
+from millrace.jupyter.display import Card, card
 from millrace.jupyter.fields import fields
 from millrace.jupyter.inputs import LABEL, WIDE, Input, Note, mark
 from millrace.jupyter.monitor import shows, watch
@@ -256,7 +256,7 @@ class DeployForm:
         watch(run, place=self._put)
 
     def _put(self, shown: Any) -> None:
-        self._place.children = [widgets.HTML(shown.data) if isinstance(shown, HTML) else shown]
+        self._place.children = [widgets.HTML(shown.markup) if isinstance(shown, Card) else shown]
 
     def _show_code(self) -> None:
         self._status.show(f"<pre>{html.escape(self.call().code())}</pre>")

@@ -19,13 +19,13 @@ from uuid import UUID
 import anywidget
 import traitlets
 from IPython.core.getipython import get_ipython
-from IPython.display import HTML, display
+from IPython.display import display
 
 from millrace import settings
 from millrace.client import locate
 from millrace.client.handle import RunHandle, StoppedWatching
 from millrace.errors import InvalidInput, MillraceError
-from millrace.jupyter.display import run_card, run_text
+from millrace.jupyter.display import Card, run_card, run_text
 from millrace.jupyter.follower import Follower, followed
 from millrace.jupyter.view import RunView, line_message
 
@@ -175,7 +175,7 @@ class RunMonitor:
                 self._widget.run = self._follower.picture()
             return changed or bool(lines)
         if changed and self._shows == "html" and self._handle is not None:
-            self._handle.update(HTML(run_card(self.view)))
+            self._handle.update(self._card())
         elif changed and self._shows == "text":
             self._tell()
         return changed
@@ -199,11 +199,14 @@ class RunMonitor:
             self._told = run_text(self.view)
             print(self._told)
             return None
-        shown = self._widget if self._widget is not None else HTML(run_card(self.view))
+        shown = self._widget if self._widget is not None else self._card()
         if self._place is not None:
             self._place(shown)
             return None
         return display(shown, display_id=True)
+
+    def _card(self) -> Card:
+        return Card(run_card(self.view, trouble=self._follower.trouble), repr(self))
 
     def _tell(self) -> None:
         text = run_text(self.view)
@@ -215,7 +218,7 @@ class RunMonitor:
         if self._shows == "text":
             self._tell()
             return
-        settled = HTML(run_card(self.view, trouble=self._follower.trouble))
+        settled = self._card()
         if self._place is not None:
             self._place(settled)
         elif self._handle is not None:

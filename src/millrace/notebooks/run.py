@@ -182,6 +182,10 @@ def run_notebook(
         nb = load(book)
         if output.absolute() == book.absolute():
             raise InvalidInput(f"The executed notebook cannot take the place of {book}. Give another output.")
+        if output.suffix == ".html":
+            raise InvalidInput(f"{output} is where the page would lie. Give the executed notebook the suffix .ipynb.")
+        if output.is_dir():
+            raise InvalidInput(f"{output} is a directory. Name the file in it: {output / book.name}")
         schema, values, resolved = _inputs(nb, parameters or {}, secrets or {})
         run = NotebookRun(
             output=output.absolute(),
@@ -206,6 +210,7 @@ def run_notebook(
         except BaseException:
             kernel.stop(0)
             raise
+        output.with_suffix(".html").unlink(missing_ok=True)  # the page of an earlier run would tell another story
         if html:
             page.preload()
         engines.execute_notebook_with_engine("millrace", execution.nb, name, execution=execution)
@@ -235,7 +240,6 @@ def _prepared(
 def _make_page(execution: Execution, title: str, output: pathlib.Path, seconds: float) -> pathlib.Path | None:
     assert execution.ending is not None
     path = output.with_suffix(".html")
-    path.unlink(missing_ok=True)  # a page of an earlier run would tell another story
     try:
         page.save(without_secrets(execution.nb, execution.redactor), path, title, execution.ending, seconds)
     except Exception:  # whatever an output may do to nbconvert, the run has ended as it has

@@ -1,4 +1,4 @@
-"""A run is asked to stop: by Ctrl-C, by SIGTERM, or by the event its caller holds."""
+"""A run is asked to stop: by Ctrl-C, by SIGTERM, by a terminal that closes, or by the event its caller holds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 class StopRequest:
-    """Hears that a run is to stop. As a context manager it takes SIGINT and SIGTERM for as long as it is open.
+    """Hears that a run is to stop. As a context manager it takes SIGINT, SIGTERM and SIGHUP for as long as it is open.
+
+    SIGHUP is left alone where it is ignored: that is what `nohup` is for.
 
     Signals can only be taken in the main thread; elsewhere only the event is heard.
 
     Args:
         event: set by the caller to cancel; None when it never does.
-        take_signals: whether to take the two signals.
+        take_signals: whether to take the signals.
     """
 
     def __init__(self, event: threading.Event | None = None, take_signals: bool = True) -> None:
@@ -30,6 +33,8 @@ class StopRequest:
         if self._take:
             for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._hear)
+            if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+                self._before[_HANGUP] = signal.signal(_HANGUP, self._hear)
         return self
 
     def __exit__(

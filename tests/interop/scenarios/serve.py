@@ -6,4 +6,5 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from yard_flows import yard
 
-yard.serve(name="served", interval=1, parameters={"x": 8}, tags=["served"])
+if __name__ == "__main__":
+    yard.serve(name="served", interval=1, parameters={"x": 8}, tags=["served"])
