@@ -91,6 +91,8 @@ async def about_the_server(client: Any) -> None:
     assert (await client.server_info()).features
     assert (await client.counters()).running >= 0
     await client.delete_owned_automations(f"prefect.deployment.{NOBODY}")
+    assert await client.read_related_automations(f"prefect.deployment.{NOBODY}") == []
+    assert (await client.read_collection("aggregate-worker-metadata"))["prefect"]["process"]["type"] == "process"
 
 
 async def about_runs(client: Any, name: str) -> None:
@@ -114,6 +116,8 @@ async def about_runs(client: Any, name: str) -> None:
     await client.set_flow_run_state(run.id, state=named("Completed"), force=False)
     states = await client.read_flow_run_states(run.id)
     assert [state.type for state in states] == [StateType.PENDING, StateType.RUNNING, StateType.COMPLETED]
+
+    assert [state.type for state in (await client.read_flow_run_graph(run.id)).states] == [s.type for s in states]
 
     task = await client.create_task_run(flow_run_id=run.id, task_key="t", dynamic_key="0", name="t-0")
     assert (await client.read_task_run(task.id)).name == "t-0"
@@ -239,7 +243,8 @@ def test_a_lost_lease_stops_every_write(client: Client) -> None:
         (401, '{"detail": "no"}', errors.Unauthenticated, "no"),
         (403, '{"detail": "no"}', errors.NotAllowed, "no"),
         (413, '{"detail": "16 MiB"}', errors.TooLarge, "16 MiB"),
-        (500, "<h1>oops</h1>", errors.MillraceError, "answered 500"),
+        (500, "<h1>oops</h1>", errors.MillraceError, "answered 500: Reason, and not in JSON. Is .* a Millrace server"),
+        (501, "no\nway", errors.MillraceError, "answered 501: no way. Is 127.0.0.1:[0-9]+ a Millrace server"),
         (409, '{"detail": "x", "code": "MillraceError.__init__"}', errors.Conflict, "x"),
         (409, '{"detail": "x", "code": "annotations"}', errors.Conflict, "x"),
         (200, '"not a bool"', errors.MillraceError, "not what this version"),

@@ -350,6 +350,13 @@ def test_notebook_run_that_fails(cli: Cli, tmp_path: Path) -> None:
     assert done.json["cells"][0]["status"] == "timed_out"
 
 
+def test_notebook_run_that_cannot_be_saved(cli: Cli, tmp_path: Path) -> None:
+    path = book(tmp_path / "b.ipynb", "1")
+    done = cli("notebook", "run", str(path), "--save-to", "/proc/none/executed.ipynb")
+    assert done.code == 1 and done.out == ""
+    assert done.err.startswith("millrace: ") and "/proc/none" in done.err and len(done.err.splitlines()) == 1
+
+
 def test_notebook_export(cli: Cli, tmp_path: Path) -> None:
     path = str(
         book(

@@ -212,7 +212,7 @@ def open_yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **environment: st
     code.mkdir()
     fast = {
         "MILLRACE_HOME": str(home),
-        "MILLRACE_LEASE_SECONDS": "2",
+        "MILLRACE_LEASE_SECONDS": "5",
         "MILLRACE_SWEEP_SECONDS": "0.5",
         "MILLRACE_AUTOSTART": "false",
         **environment,

@@ -16,6 +16,7 @@ from bookshelf import Trial
 from millrace.notebooks.abandoned import settle
 from millrace.notebooks.cell_events import CellError
 from millrace.notebooks.run import outcome_json
+from millrace.notebooks.stop_request import StopRequest
 from millrace.notebooks.truth import Ending
 
 RUNNER = """
@@ -127,8 +128,8 @@ while True:
     assert "asked" in trial.written()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_and_sigterm(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_sigterm_and_hangup(tmp_path: Path, number: signal.Signals) -> None:
     tidy = "try:\n    time.sleep(60)\nfinally:\n    ledger('tidied')"
     trial = Trial(tmp_path, {"one": "1", "two": tidy, "three": "3"})
     runner = start(trial)
@@ -142,6 +143,17 @@ def test_interrupt_and_sigterm(tmp_path: Path, number: signal.Signals) -> None:
     assert trial.check_ledger() == {"one": "completed", "two": "cancelled", "three": "not_run"}
     assert "tidied" in trial.written()
     trial.check_gone()
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.asked()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_sigkill_of_the_runner(tmp_path: Path) -> None:

@@ -302,6 +302,23 @@ def test_a_notebook_is_not_run_onto_itself(tmp_path: Path) -> None:
         run_notebook(book, output=book)
 
 
+def test_the_executed_notebook_goes_where_a_notebook_can(tmp_path: Path) -> None:
+    book = write_book(tmp_path / "b.ipynb", "print(1)")
+    with pytest.raises(InvalidInput, match="where the page would lie"):
+        run_notebook(book, output=tmp_path / "out.html")
+    with pytest.raises(InvalidInput, match="is a directory"):
+        run_notebook(book, output=tmp_path)
+
+
+def test_the_page_of_an_earlier_run_is_gone_when_the_notebook_is_new(tmp_path: Path) -> None:
+    book = write_book(tmp_path / "b.ipynb", "print(1)")
+    page = tmp_path / "out.html"
+    page.write_text("it went well")
+    there: list[bool] = []
+    run_notebook(book, output=tmp_path / "out.ipynb", html=False, on_event=lambda event: there.append(page.exists()))
+    assert there and not any(there)
+
+
 def test_huge_errors_and_displays_are_cut(tmp_path: Path) -> None:
     book = write_book(
         tmp_path / "b.ipynb",

@@ -541,3 +541,22 @@ def notebooks(draw: st.DrawFn) -> list[str]:
 @given(notebooks())
 def test_an_exported_notebook_gives_the_same_value(sources: list[str]) -> None:
     value(*sources)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "%%flow two names\ndef g(): return 1",
+        "%%flow --retriess 2\ndef g(): return 1",
+        "%%flow\nfiles = !ls",
+        "%%flow\n1 + 1",
+    ],
+)
+def test_a_flow_cell_that_failed_spoils_no_other(mistake: str) -> None:
+    sources = ("RATE = 3", mistake, "%%flow\ndef f(): return RATE")
+    assert find_flows(book(*sources)) == ["f"]
+    closure = analyse(book(*sources), "f")
+    assert {statement.cell.index for statement in closure.statements} == {1, 3}
+    assert "cell 2: makes no flow, left out" in closure.notes
+    with pytest.raises(MissingFlow, match="Cell 2 makes no flow: "):
+        find_closure(book(*sources), "g")

@@ -16,6 +16,7 @@ from millrace import errors, settings
 from millrace.client import retry
 from millrace.client.endpoint import Endpoint
 from millrace.schema.fields import new_id
+from millrace.schema.flows import Page
 from millrace.schema.logs import LogCreate
 from millrace.schema.operations import OPERATIONS, Operation
 from millrace.schema.runs import BeginRun, DeploymentFlowRunCreate, FlowRunCreate, TaskRunCreate
@@ -92,7 +93,14 @@ def request(
     if body is not None:
         body = _repeatable(body, plain_logs)
         update = operation.method == "PATCH"  # "only the fields that were sent are changed", so a null is a value there
-        content = _adapter(name, "body").dump_json(body, by_alias=True, exclude_unset=update, exclude_none=not update)
+        # A Prefect server refuses an `operator` in the conditions that have none there, even one that says nothing new.
+        content = _adapter(name, "body").dump_json(
+            body,
+            by_alias=True,
+            exclude_unset=update,
+            exclude_none=not update,
+            exclude_defaults=isinstance(body, Page),
+        )
     return Request(
         operation.method,
         where,
@@ -178,7 +186,7 @@ def refusal(sent: Request, response: httpx.Response) -> errors.MillraceError:
         said = response.json()
     except ValueError:
         said = None
-    said = said if isinstance(said, dict) else {"detail": response.text[:500]}
+    said = said if isinstance(said, dict) else {"detail": _foreign(response)}
     detail = said.get("detail") or said.get("exception_detail") or said.get("exception_message")
     text = _text(detail) or response.reason_phrase
     kind = getattr(errors, str(said.get("code")), None)
@@ -190,6 +198,14 @@ def refusal(sent: Request, response: httpx.Response) -> errors.MillraceError:
     if kind is not None:
         return kind(f"{sent.line}: {text}")
     return errors.MillraceError(f"{sent.line} was answered {response.status_code}: {text}")
+
+
+def _foreign(response: httpx.Response) -> str:
+    """What to say of an answer that no Millrace server gives: on one line, and no page of a proxy."""
+    text = " ".join(response.text[:500].split())
+    if text.startswith("<") or not text:
+        text = f"{response.reason_phrase}, and not in JSON"
+    return f"{text}. Is {response.url.host}:{response.url.port or 80} a Millrace server?"
 
 
 def unavailable(endpoint: Endpoint, sent: Request, error: Exception) -> errors.ServerUnavailable:

@@ -43,7 +43,7 @@ class Recorder:
         self._spools: dict[Spool, Client | None] = {}
         self._wake = threading.Condition()
         self._recorded = self._sent = 0
-        self._urgent = False
+        self._urgent = self._shipping = False
         self._thread: threading.Thread | None = None
 
     def record(self, client: Client | None, make: Callable[[], Event]) -> None:
@@ -77,16 +77,19 @@ class Recorder:
         deadline = time.monotonic() + seconds
         with self._wake:
             goal = self._recorded
-            if self._sent >= goal and not (logs and self._spools):
+            if self._sent >= goal and not (logs and self._has_lines()):
                 return True
             self._urgent = True
             self._wake.notify_all()
-            while self._sent < goal or (logs and self._spools):
+            while self._sent < goal or (logs and self._has_lines()):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
                 self._wake.wait(min(left, 0.5))
         return True
+
+    def _has_lines(self) -> bool:
+        return self._shipping or bool(self._spools)
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -139,6 +142,7 @@ class Recorder:
     def _ship(self) -> None:
         with self._wake:
             spools, self._spools = dict(self._spools), {}
+            self._shipping = True
         again: dict[Spool, Client | None] = {}
         for client in set(spools.values()):
             mine = [spool for spool, of in spools.items() if of is client]
@@ -153,6 +157,7 @@ class Recorder:
         with self._wake:
             for spool, client in again.items():
                 self._spools.setdefault(spool, client)
+            self._shipping = False
             self._wake.notify_all()
         if again:
             time.sleep(1.0)

@@ -157,7 +157,7 @@ def _variable(history: History, flow: str) -> str:
             return statement.flow_name or min(statement.effects.binds)
     known = _flows(history)
     listed = f"There is {', '.join(known)}." if known else "No cell defines a flow: put @flow above a function."
-    broken = "".join(f" Cell {cell} is not Python ({reason})." for cell, reason in history.broken)
+    broken = "".join(f" {sentence}" for sentence in history.broken)
     raise MissingFlow(f"No cell defines the flow {flow!r}. {listed}{broken}")
 
 
@@ -299,7 +299,7 @@ class _Search:
         hints = [
             f" Cell {cell} has `{line}`, which may make it: import it from there." for cell, line in self._history.runs
         ]
-        hints += [f" Cell {cell} is not Python ({reason})." for cell, reason in self._history.broken]
+        hints += [f" {sentence}" for sentence in self._history.broken]
         if deleted:
             text = f"cell {deleted[-1]} deletes it. Take the `del` away or define it again"
             return Problem(name, deleted[-1], f"{flow} needs {name}{user}, but {text}.")

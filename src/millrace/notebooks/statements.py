@@ -60,14 +60,14 @@ class History:
         notes: what was left out.
         runs: `%run` lines and their cells.
         written: files that `%%writefile` cells make, by name.
-        broken: cells that are no Python, with the reason.
+        broken: a sentence for each cell that is no Python or whose `%%flow` makes no flow, with the reason.
     """
 
     statements: tuple[Statement, ...]
     notes: tuple[str, ...] = ()
     runs: tuple[tuple[int, str], ...] = ()
     written: tuple[tuple[str, str], ...] = ()
-    broken: tuple[tuple[int, str], ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 def history_of(cells: Sequence[Cell]) -> History:
@@ -76,15 +76,13 @@ def history_of(cells: Sequence[Cell]) -> History:
     Args:
         cells: executed cells; one that ran twice stands there twice.
 
-    Raises:
-        ClosureError: a `%%flow` cell holds a value made by a magic.
-        InvalidInput: a `%%flow` line or cell cannot be used.
+    A cell that cannot be read, or whose `%%flow` makes no flow, did nothing when it ran and does nothing here.
     """
     statements: list[Statement] = []
     notes: list[str] = []
     runs: list[tuple[int, str]] = []
     written: list[tuple[str, str]] = []
-    broken: list[tuple[int, str]] = []
+    broken: list[str] = []
     slots: dict[str, int] = {}
     for position, cell in enumerate(cells):
         text = plain(cell)
@@ -98,8 +96,12 @@ def history_of(cells: Sequence[Cell]) -> History:
             lazy = any(_is_lazy(statement.node) for statement in statements)
             found = list(_statements(text, position, lazy))
         except SyntaxError as error:
-            broken.append((cell.index, f"line {error.lineno}: {error.msg}"))
+            broken.append(f"Cell {cell.index} is not Python (line {error.lineno}: {error.msg}).")
             notes.append(f"cell {cell.index}: not Python (line {error.lineno}: {error.msg}), left out")
+            continue
+        except InvalidInput as error:
+            broken.append(f"Cell {cell.index} makes no flow: {error}")
+            notes.append(f"cell {cell.index}: makes no flow, left out")
             continue
         # An edited cell keeps the place it had, so that an export does not depend on how often cells were run again.
         slot = slots.setdefault(_identity(cell, found, position), position)
@@ -123,10 +125,7 @@ def _statements(text: PlainCell, run: int, lazy: bool) -> Iterable[Statement]:
     code, flow_name = text.code, None
     if text.kind == "flow":
         name, options = parse_flow_line(text.line)
-        try:
-            flow = parse_flow_cell(text.code, name, options)
-        except ClosureError as error:
-            raise ClosureError(f"cell {text.cell.index}: {error}") from None
+        flow = parse_flow_cell(text.code, name, options)
         code, flow_name = flow.source, flow.name
     tree = parse(code)
     lazy = lazy or any(_is_lazy(node) for node in tree.body)

@@ -191,6 +191,7 @@ class Worker:
         except NotFound:
             if isinstance(source, Leased) and self._has_pool(client):
                 log.info("This server gives no leases: polling.")
+                self._try(lambda: self._beat(client))  # a claim says that a worker lives, a poll does not
                 return Polled(_hasty(client), str(self.pool), self.queue_names)
             self._stopping.wait(2.0)
             return source

@@ -1,0 +1,142 @@
+"""The things that a generated request is about, made on each server when a request first names them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+from peers import Place
+
+_NOUNS = {
+    "flows": "flow",
+    "flow_runs": "flow_run",
+    "task_runs": "task_run",
+    "deployments": "deployment",
+    "work_queues": "queue_id",
+    "artifacts": "artifact",
+}
+
+
+class World:
+    """One server's things.
+
+    Args:
+        place: the server.
+        label: makes the names its own; the same on both servers.
+    """
+
+    def __init__(self, place: Place, label: str) -> None:
+        self.place = place
+        self.label = label
+        self._known: dict[str, str] = {}
+        self._client = httpx.Client(base_url=place.url, timeout=60, trust_env=False, follow_redirects=True)
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._client.close()
+
+    def forget(self) -> None:
+        """The next request is about new things."""
+        self._known.clear()
+        self.label += "'"
+
+    def send(self, method: str, path: str, body: Any, said: bool) -> tuple[int, Any]:
+        """Sends a request, with every @name in it put right; the status and what was answered."""
+        url = self.path(path)
+        answer = self._client.request(method, url, **({"json": self.fill(body)} if said else {}))
+        try:
+            return answer.status_code, answer.json() if answer.content else None
+        except ValueError:
+            return answer.status_code, answer.text
+
+    def path(self, path: str) -> str:
+        """A path with its parameters filled in."""
+        noun = _NOUNS.get(path.split("/")[1], "flow")
+
+        def part(found: re.Match[str]) -> str:
+            name = found[1]
+            if name == "id":
+                return self["queue_id" if noun == "queue_id" else noun]
+            if name == "name" and "/queues/" in path:
+                return quote(self["queue"])
+            names = {
+                "name": "pool",
+                "work_pool_name": "pool",
+                "flow_name": "flow_name",
+                "deployment_name": "deployment_name",
+            }
+            if name == "resource_id":
+                return f"prefect.deployment.{self['deployment']}"
+            if name == "view":
+                return "aggregate-worker-metadata"
+            return quote(self[names.get(name, name)])
+
+        return re.sub(r"{(\w+)}", part, path)
+
+    def fill(self, value: Any) -> Any:
+        """A body with every @name replaced."""
+        if isinstance(value, dict):
+            return {key: self.fill(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [self.fill(entry) for entry in value]
+        return self[value[1:]] if isinstance(value, str) and re.fullmatch(r"@[a-z_]+", value) else value
+
+    def __getitem__(self, name: str) -> str:
+        if name == "daily":
+            return "@daily"
+        if name not in self._known:
+            self._known[name] = getattr(self, f"_{name}")()
+        return self._known[name]
+
+    def _make(self, path: str, body: Any) -> dict[str, Any]:
+        answer = self._client.post(path, json=body)
+        assert answer.is_success, f"{self.place.name}: POST {path}: {answer.status_code} {answer.text[:500]}"
+        found = answer.json()
+        return dict(found[0] if isinstance(found, list) else found)
+
+    def _flow_name(self) -> str:
+        return f"flow of {self.label}"
+
+    def _flow(self) -> str:
+        return str(self._make("/flows/", {"name": self["flow_name"]})["id"])
+
+    def _deployment_name(self) -> str:
+        self["deployment"]
+        return f"deployment of {self.label}"
+
+    def _deployment(self) -> str:
+        body = {"name": f"deployment of {self.label}", "flow_id": self["flow"], "work_pool_name": self["pool"]}
+        return str(self._make("/deployments/", body)["id"])
+
+    def _schedule_id(self) -> str:
+        body = [{"schedule": {"interval": 36000, "anchor_date": "2026-01-01T00:00:00Z"}, "active": False}]
+        return str(self._make(f"/deployments/{self['deployment']}/schedules", body)["id"])
+
+    def _flow_run(self) -> str:
+        return str(self._make("/flow_runs/", {"flow_id": self["flow"], "state": {"type": "PENDING"}})["id"])
+
+    def _task_run(self) -> str:
+        body = {"flow_run_id": self["flow_run"], "task_key": "t", "dynamic_key": str(uuid4())}
+        return str(self._make("/task_runs/", body)["id"])
+
+    def _pool(self) -> str:
+        name = f"pool of {self.label}"
+        self._make("/work_pools/", {"name": name, "type": "process"})
+        return name
+
+    def _queue(self) -> str:
+        name = f"queue of {self.label}"
+        self._known["queue_id"] = str(self._make(f"/work_pools/{quote(self['pool'])}/queues", {"name": name})["id"])
+        return name
+
+    def _queue_id(self) -> str:
+        self["queue"]
+        return self._known["queue_id"]
+
+    def _artifact(self) -> str:
+        return str(self._make("/artifacts/", {"key": "k", "type": "table", "data": "[]"})["id"])
