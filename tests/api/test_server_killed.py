@@ -1,4 +1,4 @@
-"""A flow that runs in this process goes on while its embedded server is killed, and its records are there afterwards."""
+"""A flow that runs in this process goes on while its embedded server is killed; its records are there afterwards."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -48,7 +49,7 @@ class World:
     def send(self, method: str, path: str, body: Any, said: bool) -> tuple[int, Any]:
         """Sends a request, with every @name in it put right; the status and what was answered."""
         url = self.path(path)
-        answer = self._client.request(method, url, **({"json": self.fill(body)} if said else {}))
+        answer = self._answer(method, url, **({"json": self.fill(body)} if said else {}))
         try:
             return answer.status_code, answer.json() if answer.content else None
         except ValueError:
@@ -93,8 +94,22 @@ class World:
             self._known[name] = getattr(self, f"_{name}")()
         return self._known[name]
 
+    def _answer(self, method: str, url: str, **body: Any) -> httpx.Response:
+        # busy is not a refusal: the original says 503 while its database is locked, and sometimes hangs up
+        for attempt in range(8):
+            try:
+                answer = self._client.request(method, url, **body)
+            except httpx.TransportError:
+                if attempt == 7:
+                    raise
+            else:
+                if answer.status_code != 503 or attempt == 7:
+                    return answer
+            time.sleep(0.2 * attempt)
+        raise AssertionError("not reached")
+
     def _make(self, path: str, body: Any) -> dict[str, Any]:
-        answer = self._client.post(path, json=body)
+        answer = self._answer("POST", path, json=body)
         assert answer.is_success, f"{self.place.name}: POST {path}: {answer.status_code} {answer.text[:500]}"
         found = answer.json()
         return dict(found[0] if isinstance(found, list) else found)

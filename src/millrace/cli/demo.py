@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from millrace import plugins, settings
+from millrace.cli import output
 from millrace.client import locate
 from millrace.client.handle import RunHandle
 from millrace.client.synchronous import Client
@@ -48,7 +48,7 @@ def demo() -> int:
     Returns:
         The exit code: 0 only if a scheduled run of both deployments completed with the right result.
     """
-    console = Console()
+    console = output.console()
     started = time.monotonic()
     ran_before = locate.embedded_status() is not None
     try:
@@ -59,8 +59,8 @@ def demo() -> int:
         seen = [_wait(console, client, *FLOW), _wait(console, client, *NOTEBOOK)]
         with _step(console, "checking states, results and files"):
             _check(seen[0], seen[1])
-            for flow_name, name in (FLOW, NOTEBOOK):
-                client.pause_deployment(client.read_deployment_by_name(flow_name, name).id)
+        with _step(console, "pausing both schedules, letting the last runs finish"):
+            _rest(client)
         _tell(console, client, seen, time.monotonic() - started)
         return 0
     except (MillraceError, _Wrong) as error:
@@ -163,20 +163,30 @@ def _check(flow: _Seen, notebook: _Seen) -> None:
         )
 
 
+def _rest(client: Client) -> None:
+    """Pause both deployments and wait for what is under way, so that nothing is left running behind."""
+    found = [client.read_deployment_by_name(*names) for names in (FLOW, NOTEBOOK)]
+    for deployment in found:
+        client.pause_deployment(deployment.id)
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        runs = [run for deployment in found for run in _scheduled_runs(client, deployment)]
+        if all(run.state is None or run.state.is_final for run in runs if run.start_time or run.attempt):
+            return
+        time.sleep(0.1)
+
+
 def _tell(console: Console, client: Client, seen: list[_Seen], seconds: float) -> None:
-    table = Table(box=None, pad_edge=False)
-    for name in ("deployment", "run", "state", "due", "started after", "took"):
-        table.add_column(name, no_wrap=True)
+    rows = []
     for one in seen:
         for run in _scheduled_runs(client, client.read_deployment_by_name(*one.deployment.split("/"))):
             if run.start_time is None or run.expected_start_time is None or run.state is None:
                 continue
             late = (run.start_time - run.expected_start_time).total_seconds()
             due = run.expected_start_time.astimezone().strftime("%H:%M:%S")
-            table.add_row(
-                one.deployment, run.name, str(run.state_name), due, f"{late:.2f} s", f"{run.total_run_time:.2f} s"
-            )
-    console.print(table)
+            took = f"{run.total_run_time:.2f} s"
+            rows.append([one.deployment, run.name, output.state(run.state), due, f"{late:.2f} s", took])
+    output.table(["DEPLOYMENT", "RUN", "STATE", "DUE", "LATE BY", "TOOK"], rows, empty="no runs")
     files = seen[1].files
     console.print(f"result of {seen[0].run.name}: {seen[0].result}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"executed notebook: {files['notebook']}", soft_wrap=True, highlight=False)

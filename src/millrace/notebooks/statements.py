@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from millrace.errors import ClosureError
+from millrace.errors import InvalidInput
 from millrace.notebooks.cells import Cell, PlainCell, parse, plain
 from millrace.notebooks.effects import Effects, effects_of
 from millrace.notebooks.flow_cell import parse_flow_cell

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from millrace.schema.fields import DateTime, JsonObject, Labels, Model, Tags, now, run_name
 from millrace.schema.flows import (
@@ -194,6 +194,15 @@ class TaskRunInput(Model):
     id: UUID | None = None
     name: str | None = None
     type: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind(cls, given: Any) -> Any:
+        """Which kind it is shows in what is given, where it is not said."""
+        if isinstance(given, dict) and given.get("input_type") is None:
+            kind = "task_run" if "id" in given else "parameter" if "name" in given else "constant"
+            return {**given, "input_type": kind}
+        return given
 
 
 class TaskRunCreate(Model):
