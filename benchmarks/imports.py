@@ -24,20 +24,12 @@ def rows(place: Path) -> list[Row]:
     ours = _import(sys.executable, "from millrace import flow, task; flow, task", place)
     theirs = _import(peer.python(), "from prefect import flow, task", place)
     limit = _import(sys.executable, "import pydantic, httpx; pydantic.BaseModel", place)
-    magic = (
-        "import time; t = time.perf_counter(); from IPython.core.interactiveshell import InteractiveShell as S; s = S()"
+    program = (
+        "import time; from IPython.core.interactiveshell import InteractiveShell as Shell; shell = Shell(); "
+        "start = time.perf_counter(); shell.run_line_magic('load_ext', 'millrace'); print(time.perf_counter() - start)"
     )
-    loaded = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"{magic}; t = time.perf_counter(); s.run_line_magic('load_ext', 'millrace'); print(time.perf_counter() - t)",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=peer.environment(place),
-    )
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True, env=peer.environment(place))
     return [
         Row(
             "import",

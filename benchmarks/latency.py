@@ -48,7 +48,9 @@ import os, sys, time
 from datetime import datetime, timedelta, timezone
 from prefect import flow
 from prefect.deployments import run_deployment
-flow.from_source(os.getcwd(), "tick.py:tick").deploy("bench", work_pool_name="bench", job_variables={"env": {"LEDGER": os.environ["LEDGER"]}}, build=False, push=False)
+env = {"env": {"LEDGER": os.environ["LEDGER"]}}
+source = flow.from_source(os.getcwd(), "tick.py:tick")
+source.deploy("bench", work_pool_name="bench", job_variables=env, build=False, push=False)
 run_deployment("tick/bench", timeout=90)
 for _ in range(3):
     due = datetime.now(timezone.utc) + timedelta(seconds=1)

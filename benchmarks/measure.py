@@ -85,7 +85,8 @@ def machine() -> str:
     model = ""
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
-    return f"{os.cpu_count()} cores, {model or platform.processor()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {model or platform.processor()}, {system}"
 
 
 def markdown(rows: Iterable[Row], versions: dict[str, str]) -> str:

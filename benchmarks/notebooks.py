@@ -16,7 +16,8 @@ import json, sys, time
 from jupyter_client import KernelManager
 cells = int(sys.argv[1]) if len(sys.argv) > 1 else CELLS
 start = time.perf_counter()
-manager = KernelManager(); manager.start_kernel(); client = manager.client(); client.start_channels(); client.wait_for_ready()
+manager = KernelManager(); manager.start_kernel()
+client = manager.client(); client.start_channels(); client.wait_for_ready()
 ready = time.perf_counter()
 for n in range(cells):
     client.execute_interactive(f"x = {n}")

@@ -43,15 +43,16 @@ def operations_page() -> str:
     lines = [
         NOTE,
         "# The API\n",
-        "All paths lie under `/api`. The shapes are those of the Prefect 3 REST API, except for the operations marked *ours*.",
-        "The models are those of `millrace.schema`.\n",
+        "All paths lie under `/api`. The shapes are those of the Prefect 3 REST API, except for the operations marked",
+        "*ours*. The models are those of `millrace.schema`.\n",
         "| operation | method | path | body | answer | |",
         "|---|---|---|---|---|---|",
     ]
     for op in OPERATIONS:
         said = ("*ours*: " if op.ours else "") + op.doc
         body, answer = (_short(_type_name(kind)) for kind in (op.body, op.answer))
-        lines.append(f"| `{op.name}` | {op.method} | `{op.path}` | {body} | {answer} | {said.rstrip(': ')} |")
+        said = said.rstrip(": ")
+        lines.append(f"| `{op.name}` | {op.method} | `{op.path}` | {body} | {answer} | {said} |")
     lines += ["\n## Streams\n", "| stream | kind | path | |", "|---|---|---|---|"]
     lines += [f"| `{s.name}` | {s.kind} | `{s.path}` | {s.doc} |" for s in STREAMS]
     return "\n".join(lines) + "\n"

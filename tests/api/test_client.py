@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from millrace import errors
@@ -75,6 +77,7 @@ def test_a_tour_of_every_operation(running: Running, colour: str) -> None:
     async def tour() -> None:
         async with dressed(colour, Endpoint(running.url, None, TOKEN), called) as client:
             await about_the_server(client)
+            await about_slots(client)
             await about_runs(client, f"tour-{colour}")
             await about_deployments(client, f"tour-{colour}")
             await about_pools(client, f"pool-{colour}")
@@ -93,6 +96,14 @@ async def about_the_server(client: Any) -> None:
     await client.delete_owned_automations(f"prefect.deployment.{NOBODY}")
     assert await client.read_related_automations(f"prefect.deployment.{NOBODY}") == []
     assert (await client.read_collection("aggregate-worker-metadata"))["prefect"]["process"]["type"] == "process"
+
+
+async def about_slots(client: Any) -> None:
+    assert await client.take_slots(names=["nobody's"], slots=1) == []
+    taken = await client.lease_slots(names=["tag:nobody's"], slots=1)
+    await client.renew_slots(taken.lease_id)
+    await client.return_slots(lease_id=taken.lease_id)
+    assert taken.limits == []
 
 
 async def about_runs(client: Any, name: str) -> None:
@@ -255,6 +266,15 @@ def test_what_servers_say(status: int, body: str, kind: type[Exception], text: s
         with pytest.raises(kind, match=text) as caught:
             client.health()
         assert type(caught.value) is kind
+
+
+def test_requests_are_not_in_the_log_of_whoever_turns_logging_on(
+    running: Running, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        client.health()
+        httpx.get(running.url.removesuffix("/api") + "/elsewhere", trust_env=False)
+    assert ["elsewhere" in record.getMessage() for record in caplog.records if record.name == "httpx"] == [True]
 
 
 # -- trying again

@@ -24,8 +24,8 @@ ALLOWED: tuple[Meant, ...] = (
     Meant(
         "POST /flow_runs/{id}/set_state",
         "200 for 201: {'state': {'type': 'PENDING'",
-        "From one pending state to another only forward, Pending, Submitting, InfrastructurePending: under the original "
-        "any other name passes, so that a second submitter could start the run once more.",
+        "Pending states only go forward: Pending, Submitting, InfrastructurePending. Under the original any other name "
+        "passes, so that a second submitter could start the run once more.",
     ),
     Meant(
         "PATCH /deployments/{id}",

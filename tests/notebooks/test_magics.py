@@ -310,3 +310,16 @@ def test_loading_is_quick() -> None:
         for _ in range(3)
     )
     assert best < 0.5
+
+
+def test_a_flow_is_exported_by_the_variable_that_holds_it(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.run("from millrace import flow\nRATE = 4\ntwice = flow(lambda n=1: n * RATE, name='twice')\ntwice")
+    shown = kernel.run(f"twice.export({str(tmp_path)!r}).entrypoint")
+    assert kernel.error is None and shown == "'twice_flows.py:twice'"
+
+
+def test_a_mistake_on_a_flow_line_is_forgotten(kernel: Kernel) -> None:
+    kernel.run("%%flow two names\ndef oops(): return 1")
+    assert kernel.error is not None
+    shown = kernel.run("%%flow\ndef after_a_mistake(): return 1")
+    assert kernel.error is None and "cannot be deployed" not in shown

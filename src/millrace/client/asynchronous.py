@@ -31,6 +31,7 @@ from millrace.schema.events import Event, EventPage, EventQuery
 from millrace.schema.fields import JsonObject
 from millrace.schema.flows import Flow, FlowCreate
 from millrace.schema.graphs import RunGraph
+from millrace.schema.limits import LeaseSlots, LimitTaken, RenewSlots, ReturnSlots, SlotLease, TakeSlots
 from millrace.schema.logs import Log, LogCreate, LogQuery
 from millrace.schema.operations import Counters, ServerInfo, ServerStorage
 from millrace.schema.pools import DeploymentScheduledRunsQuery
@@ -304,3 +305,19 @@ class AsyncClient(AsyncWorkplaces):
     async def read_collection(self, view: str) -> JsonObject:
         """What is known of kinds of infrastructure and their pools' templates."""
         return await self._call("read_collection", view)
+
+    async def take_slots(self, body: TakeSlots | None = None, **fields: Any) -> list[LimitTaken]:
+        """Take slots of limits."""
+        return await self._call("take_slots", body=body, fields=fields)
+
+    async def lease_slots(self, body: LeaseSlots | None = None, **fields: Any) -> SlotLease:
+        """Take slots of limits for as long as somebody says that they are needed."""
+        return await self._call("lease_slots", body=body, fields=fields)
+
+    async def renew_slots(self, lease_id: UUID, body: RenewSlots | None = None, **fields: Any) -> None:
+        """Say that leased slots are needed on."""
+        await self._call("renew_slots", lease_id, body=body, fields=fields)
+
+    async def return_slots(self, body: ReturnSlots | None = None, **fields: Any) -> None:
+        """Give leased slots back."""
+        await self._call("return_slots", body=body, fields=fields)

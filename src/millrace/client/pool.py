@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from typing import Any
@@ -26,6 +27,19 @@ def thread_mark() -> Any:
 def task_mark() -> Any:
     """Where connections of the async colour may be used: in this process and in the running event loop."""
     return (os.getpid(), asyncio.get_running_loop())
+
+
+class _OwnRequests(logging.Filter):
+    """Takes our requests out of httpx's log: who turns logging on in a notebook wants to see their own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is about a request of somebody else."""
+        url = record.args[1] if isinstance(record.args, tuple) and len(record.args) > 1 else None
+        return not str(url).startswith(tuple(_places))
+
+
+_places: set[str] = set()
+logging.getLogger("httpx").addFilter(_OwnRequests())
 
 
 class Shared:
@@ -70,6 +84,7 @@ class Shared:
 
     def sending(self, request: Request, headers: dict[str, str]) -> dict[str, Any]:
         """What httpx is told to send."""
+        _places.add(self.endpoint.url)
         return {
             "method": request.method,
             "url": self.endpoint.url + request.path,

@@ -112,8 +112,16 @@ class Deployable:
             raise EntrypointError(
                 f"the flow {self.name!r} is not defined in a notebook cell: it is in {self._entrypoint}"
             )
-        types = plugins.load("millrace.notebooks.remaking:live_types")(live.live_namespace())
+        names = live.live_namespace()
+        types = plugins.load("millrace.notebooks.remaking:live_types")(names)
         cells = live.executed_cells() or []
         find = plugins.load("millrace.notebooks.closure:find_closure")
-        closure = find(cells, self.fn.__name__, live=types, directory=Path.cwd())
+        closure = find(cells, self._variable(names), live=types, directory=Path.cwd())
         return plugins.load("millrace.notebooks.export:export_module")(closure, Path(directory))
+
+    def _variable(self, names: dict[str, Any]) -> str:
+        """The variable that holds this flow; `_` and `_12` are IPython's."""
+        own: str = self.fn.__name__
+        if names.get(own) is self:
+            return own
+        return next((name for name, value in names.items() if value is self and not name.startswith("_")), own)

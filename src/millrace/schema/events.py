@@ -21,9 +21,9 @@ RESOURCE_ROLE = "prefect.resource.role"
 class Event(Model):
     """Something that happened.
 
-    `prefect.flow-run.Completed` with resource `prefect.flow-run.<id>` is written by the server with every state of a flow
-    run; `prefect.task-run.*` come from the engine and are what task runs are stored from; `millrace.cell.*` tell of the
-    cells of a notebook flow.
+    `prefect.flow-run.Completed` with resource `prefect.flow-run.<id>` is written by the server with every state of a
+    flow run; `prefect.task-run.*` come from the engine and are what task runs are stored from; `millrace.cell.*` tell
+    of the cells of a notebook flow.
     """
 
     occurred: DateTime = Field(default_factory=now)

@@ -1,7 +1,7 @@
 """The wire: every operation of the API, one line each.
 
-The server's routes, both clients and the page of the API come from this table; a test asserts that they agree. All paths
-lie under `/api` and are answered with and without their trailing slash. Where Prefect 3 has the operation, name of path
+The server's routes, both clients and the page of the API come from this table; a test asserts that they agree. All
+paths lie under `/api` and are answered with and without their trailing slash. Where Prefect 3 has the operation, path
 and shape are its own; ours stand under `/millrace` and `/admin/millrace`, which it does not use.
 
 Source of the shapes: the Prefect 3 REST API, version 0.8.4, as its client 3.8.8 uses it.
@@ -17,7 +17,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from millrace.schema import artifacts, deployments, events, flows, graphs, logs, pools, queries, runs, states
+from millrace.schema import artifacts, deployments, events, flows, graphs, limits, logs, pools, queries, runs, states
 from millrace.schema.fields import DateTime, JsonObject, Model
 
 
@@ -278,6 +278,24 @@ OPERATIONS: tuple[Operation, ...] = (
         paths={"resource_id": str},
     ),
     Op("read_collection", "GET", "/collections/views/{view}", JsonObject, paths={"view": str}, doc="kinds of workers"),
+    # -- slots of concurrency limits
+    Op("take_slots", "POST", "/v2/concurrency_limits/increment", list[limits.LimitTaken], limits.TakeSlots),
+    Op("lease_slots", "POST", "/v2/concurrency_limits/increment-with-lease", limits.SlotLease, limits.LeaseSlots),
+    Op(
+        "renew_slots",
+        "POST",
+        "/v2/concurrency_limits/leases/{lease_id}/renew",
+        body=limits.RenewSlots,
+        status=204,
+        body_optional=True,
+    ),
+    Op(
+        "return_slots",
+        "POST",
+        "/v2/concurrency_limits/decrement-with-lease",
+        body=limits.ReturnSlots,
+        status=204,
+    ),
     # -- pools, queues, workers
     Op("create_work_pool", "POST", "/work_pools/", pools.WorkPool, pools.WorkPoolCreate, 201),
     Op("read_work_pools", "POST", "/work_pools/filter", list[pools.WorkPool], pools.WorkPoolQuery, body_optional=True),

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from millrace.errors import TooLarge
 from millrace.schema.operations import Operation
+from millrace.schema.refusals import NOT_YET
 from millrace.schema.runs import LEASE_HEADER
 from millrace.server.answers import Answer, JSONAnswer, answer_to, json_answer, validation_answer
 from millrace.server.context import Call, Context, parse_lease
@@ -152,8 +153,19 @@ class OperationRoute(APIRoute):
 
 def not_served(scope: Scope, status: int) -> JSONAnswer:
     """The response to what is not in the table."""
-    text = f"Millrace does not serve {scope['method']} {scope['path'][:500]}"
-    return json_answer({"detail": text, "code": "NotFound"}, status)
+    path: str = scope["path"][:500]
+    about = next((what for pattern, what in _REFUSED if pattern.match(path)), None)
+    if status == 404 and about is not None:
+        text = f"This version of Millrace does not have {about} ({scope['method']} {path})."
+        return json_answer({"detail": text, "code": "NotServed"}, 501)
+    return json_answer({"detail": f"Millrace does not serve {scope['method']} {path}", "code": "NotFound"}, status)
+
+
+def _beginning(path: str) -> re.Pattern[str]:
+    return re.compile(PREFIX + re.sub(r"{\w+}", "[^/]+", path) + r"(/|$)")
+
+
+_REFUSED = [(_beginning(path), what) for path, what in NOT_YET]
 
 
 async def read_body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:

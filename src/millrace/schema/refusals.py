@@ -1,0 +1,20 @@
+"""What of the Prefect 3 REST API this version does not have."""
+
+from __future__ import annotations
+
+NOT_YET: tuple[tuple[str, str], ...] = (
+    ("/automations", "automations"),
+    ("/block_capabilities", "blocks"),
+    ("/block_documents", "blocks"),
+    ("/block_schemas", "blocks"),
+    ("/block_types", "blocks"),
+    ("/concurrency_limits", "concurrency limits by tag"),
+    ("/flow_runs/{id}/input", "inputs of runs"),
+    ("/flow_runs/{id}/resume", "pausing and resuming runs"),
+    ("/v2/concurrency_limits", "concurrency limits"),
+    ("/variables", "variables"),
+    ("/saved_searches", "saved searches"),
+    ("/task_workers", "background tasks"),
+    ("/ui", "the pages of a web interface"),
+)
+"""Parts of the Prefect 3 REST API that this version refuses with 501: paths that begin so, and what they are about."""
