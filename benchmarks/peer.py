@@ -22,7 +22,7 @@ def python() -> Path:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The peer's environment variables: a private home, no analytics, nothing of ours."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MILLRACE", "PREFECT"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MILLRACE", "PREFECT", "PYTHON"))}
     return kept | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

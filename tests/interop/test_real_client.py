@@ -85,6 +85,24 @@ def test_subflows_two_deep(flows: dict[str, Any], ours: Place) -> None:
         at = nested["id"]
 
 
+def test_tags_caching_and_artifacts(flows: dict[str, Any], ours: Place) -> None:
+    run = flows["more"]
+    assert (run["name"], run["value"]) == ("Completed", 14)
+    found = {task["name"].rsplit("-", 1)[0]: task for task in ours.task_runs(run["run"])}
+    assert set(found["tagged"]["tags"]) == {"a-tag", "around"}
+    assert "Cached" in {task["state_name"] for task in ours.task_runs(run["run"])}
+    (note,) = ours.ask("POST", "/artifacts/latest/filter", {"artifacts": {"key": {"any_": ["interop-note"]}}})
+    assert (note["data"], note["flow_run_id"]) == ("# a heading", run["run"])
+
+
+def test_what_is_not_offered_is_refused_clearly(peer: Peer, ours: Place) -> None:
+    if ours.name == "prefect":
+        pytest.skip("the original has it")
+    (said,) = peer.cli(ours, "variable set a b", codes=[1])
+    assert "does not have variables" in said
+    assert ours.ask("POST", "/block_types/", {}, expected=501)["code"] == "NotServed"
+
+
 def test_logs_and_the_command_line_reads(peer: Peer, flows: dict[str, Any], ours: Place) -> None:
     run = flows["tasks"]["run"]
     assert {"a printed line", "a logged line"} <= set(ours.lines(run))

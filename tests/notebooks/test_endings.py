@@ -160,7 +160,9 @@ def test_sigkill_of_the_runner(tmp_path: Path) -> None:
     trial = Trial(tmp_path, {"one": "1", "two": "time.sleep(60)", "three": "3"})
     runner = start(trial)
     wait_for(trial, "two start")
-    time.sleep(1.0)  # the notebook follows
+    deadline = time.monotonic() + 20
+    while trial.statuses().get("two") != "running" and time.monotonic() < deadline:
+        time.sleep(0.05)  # the notebook follows
     runner.kill()
     runner.communicate(timeout=20)
     # Nobody is left to say more; what stands there is true.

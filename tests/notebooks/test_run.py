@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -343,3 +345,20 @@ def test_a_listener_that_fails_leaves_a_true_notebook_and_no_kernel(tmp_path: Pa
     assert trial.check_ledger() == {"one": "completed", "two": "not_run"}
     assert json.loads(trial.output.read_text())["metadata"]["millrace"]["state_name"] == "Crashed"
     trial.check_gone()
+
+
+def millrace(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "millrace", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_server_that_a_notebook_starts_outlives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
+    book = write_book(tmp_path / "book.ipynb", "from millrace import flow\n@flow\ndef f(): return 1\nf()")
+    outcome = run_notebook(book, output=tmp_path / "out.ipynb", html=False)
+    try:
+        assert outcome.state_name == "Completed", outcome.error
+        assert millrace("status").returncode == 0
+    finally:
+        stopped = millrace("down")
+    assert "Stopped" in stopped.stdout

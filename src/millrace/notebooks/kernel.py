@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import zmq
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import KernelManager
 
 from millrace.errors import InvalidInput
-from millrace.notebooks.process_family import MARK, kill_marked
+from millrace.notebooks.process_family import MARK, descendants, kill_marked
 
 # Short enough that a dead kernel, a cancelled run or a time-out is noticed at once, long enough to cost nothing.
 POLL_MILLISECONDS = 50
@@ -199,7 +198,7 @@ class Kernel:
                 self._wait(grace * 2 / 3)
         if self.is_alive():
             self._process.kill()
-        kill_marked(self._mark, self._also())
+        kill_marked(self._mark, descendants(self.pid) if self.pid else [])
         self._wait(2.0)
         self.client.stop_channels()
         self._manager.cleanup_resources()
@@ -213,12 +212,6 @@ class Kernel:
             self.client.execute(leave, silent=True, store_history=False)
         else:
             self.client.shutdown()
-
-    def _also(self) -> list[psutil.Process]:
-        try:
-            return psutil.Process(self.pid).children(recursive=True)
-        except psutil.Error:
-            return []
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The running kernel, seen from code that does not know IPython: which cells it ran, and what stands in its namespace."""
+"""The running kernel, seen from code that does not know IPython: the cells it ran and the names that stand in it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,30 @@ import time
 
 import psutil
 
-MARK = "MILLRACE_KERNEL_MARK"
+MARK = "MILLRACE__KERNEL_MARK"
+SERVER = "millrace.server.embedded"
+"""The module of the embedded server. A kernel starts one on first need, but it is no part of the kernel: it stays."""
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """The children of a kernel and theirs, without the embedded server and what runs under it.
+
+    Args:
+        pid: of the kernel.
+    """
+    found = []
+    try:
+        children = psutil.Process(pid).children()
+    except psutil.Error:
+        return []
+    for child in children:
+        try:
+            if SERVER in child.cmdline():
+                continue
+        except psutil.Error:
+            continue
+        found += [child, *descendants(child.pid)]
+    return found
 
 
 def marked(mark: str) -> list[psutil.Process]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 API_VERSION = "0.8.4"
+_building = threading.RLock()
 
 
 class Model(BaseModel):
@@ -21,6 +23,24 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True, validate_default=False, defer_build=True)
+
+    @classmethod
+    def model_rebuild(
+        cls,
+        *,
+        force: bool = False,
+        raise_errors: bool = True,
+        _parent_namespace_depth: int = 2,
+        _types_namespace: Any = None,
+    ) -> bool | None:
+        """Builds a model that was put off until its first use, one thread at a time: older pydantics do not see to that."""
+        with _building:
+            return super().model_rebuild(
+                force=force,
+                raise_errors=raise_errors,
+                _parent_namespace_depth=_parent_namespace_depth + 1,
+                _types_namespace=_types_namespace,
+            )
 
 
 def _utc(value: datetime) -> datetime:

@@ -5,7 +5,9 @@ import json
 import sys
 import time
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, tags, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import INPUTS
 from prefect.client.orchestration import get_client
 from prefect.states import Failed
 
@@ -83,6 +85,24 @@ def parent(x: int = 20):
     return child(x) + 1
 
 
+@task(tags=["a-tag"])
+def tagged(x):
+    return x
+
+
+@task(cache_policy=INPUTS, persist_result=True)
+def remembered(x):
+    return x
+
+
+@flow(name="interop-more")
+def more():
+    with tags("around"):
+        tagged(1)
+    create_markdown_artifact("# a heading", key="interop-note")
+    return remembered(7) + remembered(7)
+
+
 def told(state):
     return {
         "run": str(state.state_details.flow_run_id),
@@ -117,6 +137,7 @@ if __name__ == "__main__":
     answer["raises"] = told(raises(return_state=True))
     answer["says_failed"] = told(says_failed(return_state=True))
     answer["parent"] = told(state := parent(return_state=True)) | {"value": state.result()}
+    answer["more"] = told(state := more(return_state=True)) | {"value": state.result()}
     answer["read"] = asyncio.run(read_back({k: v["run"] for k, v in answer.items() if isinstance(v, dict)}))
     print("RESULT " + json.dumps(answer))
     sys.exit(0)

@@ -1,0 +1,153 @@
+"""Writes docs/interoperability.md: what of the Prefect 3 REST API is served, and how the last run of tests/interop went.
+
+The table of operations follows from the code; the outcomes are those that pytest kept of the last runs. `--check`
+compares only what follows from the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+from millrace.schema.operations import OPERATIONS, STREAMS
+from millrace.schema.refusals import NOT_YET
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "interoperability.md"
+TESTS = ROOT / "tests" / "interop"
+WIRE = TESTS / "wire" / "operations.json"
+OUTCOMES = ROOT / ".pytest_cache" / "v" / "millrace" / "interop"
+NOTE = "<!-- written by scripts/generate_interop.py after a run of tests/interop -->\n"
+LAST = "## The last run\n"
+DIRECTIONS = {
+    "test_real_client.py": "real client, worker and command line → our server",
+    "test_our_client.py": "our kernel, client and worker → a real server",
+    "test_contract.py": "generated requests → both servers",
+}
+
+
+def shape(path: str) -> str:
+    """A path without the names of its parameters."""
+    return re.sub(r"{\w+}", "{}", path).rstrip("/")
+
+
+def served(method: str, path: str) -> str:
+    """What becomes of an operation of the original."""
+    ours = {(op.method, shape(op.path)): op.name for op in OPERATIONS} | {("GET", "/csrf-token"): "csrf_token"}
+    name = ours.get((method, shape(path)))
+    if name:
+        return f"served (`{name}`)"
+    for beginning, about in NOT_YET:
+        if re.match(re.sub(r"{\w+}", "[^/]+", beginning) + r"(/|$)", path):
+            return f"501: no {about}"
+    return "not yet"
+
+
+def operations() -> str:
+    """The table of all operations that Prefect's client, worker and command line use."""
+    paths = json.loads(WIRE.read_text())["paths"]
+    rows = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    answers = {row: served(*row) for row in rows}
+    count = sum(1 for answer in answers.values() if answer.startswith("served"))
+    refused = sum(1 for answer in answers.values() if answer.startswith("501"))
+    lines = [
+        "## Operations\n",
+        "What the client 3.8.8, the worker and the command line of Prefect were seen to use: "
+        f"{len(rows)} operations, {count} served, {refused} refused with 501 and a message that says what is missing, "
+        f"{len(rows) - count - refused} not yet.\n",
+        "| method | path | here |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {method} | `{path}` | {answers[method, path]} |" for method, path in sorted(rows, key=_by_path)]
+    lines += ["", "Streams served: " + ", ".join(f"`{s.path}`" for s in STREAMS if "millrace" not in s.path) + ".\n"]
+    return "\n".join(lines)
+
+
+def _by_path(row: tuple[str, str]) -> tuple[str, str]:
+    return row[1], row[0]
+
+
+def differences() -> str:
+    """The reviewed list of differences, read from the tests."""
+    tree = ast.parse((TESTS / "exceptions.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Meant"]
+    lines = ["## Differences that are meant\n", "| operation | why |", "|---|---|"]
+    for call in calls:
+        operation, _, reason = (str(ast.literal_eval(argument)) for argument in call.args)
+        lines.append(f"| {'all' if operation == '*' else f'`{operation}`'} | {reason} |")
+    lines.append("| second try of a flow run | its state is named Retrying; the original names it Running |")
+    return "\n".join(lines) + "\n"
+
+
+def fallbacks() -> str:
+    """What our client and worker do without on another server."""
+    return "\n".join(
+        [
+            "## Our client at a server that is not ours\n",
+            "A 404 to one of our own operations says that the server is another one; then",
+            "",
+            "- a run begins by `POST /flows/`, `POST /flow_runs/` and `set_state` instead of one request, without a lease;",
+            "- a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending: whoever is",
+            "  refused was not first. It says by `…/workers/heartbeat` that it lives;",
+            "- a run is followed by asking for its state, task runs and log lines;",
+            "- a run whose worker is killed stays Running until somebody says otherwise, as under Prefect's own worker.",
+            "",
+            "A Prefect worker of any kind runs our deployments by the job variable `command`:",
+            "`python -m millrace.workers.child`, where that `python` has Millrace.\n",
+        ]
+    )
+
+
+def last_run() -> str:
+    """The scenarios and how they went."""
+    lines = [LAST]
+    outcomes: dict[str, str] = json.loads(OUTCOMES.read_text()) if OUTCOMES.exists() else {}
+    for file, direction in DIRECTIONS.items():
+        found = {name.split("::", 1)[1]: how for name, how in outcomes.items() if name.startswith(file)}
+        if not found:
+            continue
+        lines += [f"### {direction}\n", "| scenario | outcome |", "|---|---|"]
+        if file == "test_contract.py":
+            good = sum(1 for how in found.values() if how == "passed")
+            lines.append(f"| operations compared by generated requests | {good} of {len(found)} passed |")
+            found = {name: how for name, how in found.items() if how != "passed"}
+        lines += [f"| {_said(name)} | {how} |" for name, how in found.items()]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _said(name: str) -> str:
+    return name.removeprefix("test_").split("[", 1)[0].replace("_", " ") + (
+        "" if "[" not in name else f" ({name.split('[', 1)[1][:-1]})"
+    )
+
+
+def page() -> str:
+    """The whole page."""
+    head = (
+        "# Millrace and Prefect\n\n"
+        "Millrace speaks the Prefect 3 REST API. `tests/interop` runs the real Prefect 3.8.8 on both sides of it: its\n"
+        "client, worker and command line at our server, and our kernel, client and worker at its server; generated\n"
+        "requests go to both servers and are compared.\n\n"
+    )
+    return NOTE + "\n" + head + "\n".join([operations(), differences(), fallbacks(), last_run()])
+
+
+def main() -> int:
+    """Write the page, or tell whether it is out of date."""
+    text = page()
+    if "--check" in sys.argv:
+        known = PAGE.read_text() if PAGE.exists() else ""
+        stale = known.split(LAST)[0] != text.split(LAST)[0]
+        if stale:
+            print("out of date: interoperability.md. Type: python scripts/generate_interop.py", file=sys.stderr)
+        return int(stale)
+    PAGE.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
