@@ -1,4 +1,4 @@
-"""Writes docs/interoperability.md: what of the Prefect 3 REST API is served, and how the last run of tests/interop went.
+"""Writes docs/interoperability.md: what of the Prefect 3 REST API is served, and how tests/interop went last.
 
 The table of operations follows from the code; the outcomes are those that pytest kept of the last runs. `--check`
 compares only what follows from the code.
@@ -25,7 +25,7 @@ LAST = "## The last run\n"
 DIRECTIONS = {
     "test_real_client.py": "real client, worker and command line → our server",
     "test_our_client.py": "our kernel, client and worker → a real server",
-    "test_contract.py": "generated requests → both servers",
+    "test_the_contract.py": "generated requests → both servers",
 }
 
 
@@ -89,8 +89,8 @@ def fallbacks() -> str:
             "## Our client at a server that is not ours\n",
             "A 404 to one of our own operations says that the server is another one; then",
             "",
-            "- a run begins by `POST /flows/`, `POST /flow_runs/` and `set_state` instead of one request, without a lease;",
-            "- a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending: whoever is",
+            "- a run begins by `POST /flows/`, `POST /flow_runs/` and `set_state` instead of one request, with no lease;",
+            "- a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending: who is",
             "  refused was not first. It says by `…/workers/heartbeat` that it lives;",
             "- a run is followed by asking for its state, task runs and log lines;",
             "- a run whose worker is killed stays Running until somebody says otherwise, as under Prefect's own worker.",
@@ -110,7 +110,7 @@ def last_run() -> str:
         if not found:
             continue
         lines += [f"### {direction}\n", "| scenario | outcome |", "|---|---|"]
-        if file == "test_contract.py":
+        if file == "test_the_contract.py":
             good = sum(1 for how in found.values() if how == "passed")
             lines.append(f"| operations compared by generated requests | {good} of {len(found)} passed |")
             found = {name: how for name, how in found.items() if how != "passed"}
@@ -120,9 +120,8 @@ def last_run() -> str:
 
 
 def _said(name: str) -> str:
-    return name.removeprefix("test_").split("[", 1)[0].replace("_", " ") + (
-        "" if "[" not in name else f" ({name.split('[', 1)[1][:-1]})"
-    )
+    words, _, which = name.removeprefix("test_").partition("[")
+    return words.replace("_", " ") + (f" ({which[:-1]})" if which else "")
 
 
 def page() -> str:

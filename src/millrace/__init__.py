@@ -6,7 +6,6 @@ The public names; each is loaded when it is first used, so that `import millrace
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,9 +88,10 @@ __all__ = [*_NAMES, "load_ipython_extension"]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        metadata = importlib.import_module("importlib.metadata")
         try:
-            return version("millrace")
-        except PackageNotFoundError:
+            return metadata.version("millrace")
+        except metadata.PackageNotFoundError:
             return "0"
     if name not in _NAMES:
         raise AttributeError(f"module 'millrace' has no attribute {name!r}")

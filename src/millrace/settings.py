@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from millrace.errors import SettingsError
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of this process.
 
     Example:
@@ -21,7 +21,7 @@ class Settings(BaseSettings):
         PosixPath('/tmp/mill')
     """
 
-    model_config = SettingsConfigDict(env_prefix="MILLRACE_", extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
     home: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("millrace", appauthor=False)),
@@ -54,6 +54,13 @@ class Settings(BaseSettings):
     seed: int | None = Field(None, description="Makes the names of runs repeatable, for documents and tests.")
     allowed_hosts: str = Field("", description="Host names the TCP server answers to besides its own, by comma.")
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="The largest request body, in bytes.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+        # pydantic-settings does this and forty things more, in a fifth of the time that all of Millrace takes to load.
+        variables = {name: f"MILLRACE_{name.upper()}" for name in cls.model_fields}
+        return {**{name: os.environ[key] for name, key in variables.items() if key in os.environ}, **given}
 
     @field_validator("home", mode="after")
     @classmethod

@@ -1,4 +1,4 @@
-"""The store on every database there is: SQLite always, Postgres if MILLRACE_TEST_POSTGRES has its URL."""
+"""The store on every database there is: SQLite always, Postgres if MILLRACE_TEST_POSTGRES has a server's URL."""
 
 from __future__ import annotations
 
@@ -27,13 +27,21 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/millrace.db"
     if not POSTGRES:
-        pytest.skip("MILLRACE_TEST_POSTGRES is not set to the URL of a database that may be emptied")
-    engine = create_engine(make_url(POSTGRES).set(drivername="postgresql+psycopg"))
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
+        reason = (
+            "MILLRACE_TEST_POSTGRES is not set to a server's URL: scripts/start_postgres.sh starts one and prints it"
+        )
+        if os.environ.get("MILLRACE_CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # One database for each process of the test run, so that they do not empty each other's.
+    name = f"millrace_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    server = make_url(POSTGRES).set(drivername="postgresql+psycopg")
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
-    return POSTGRES
+    return make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture

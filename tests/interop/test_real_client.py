@@ -297,7 +297,7 @@ def _known(place: Place, pool: str) -> bool:
 
 
 def test_serve(peer: Peer, ours: Place) -> None:
-    served = peer.scenario("serve", ours)
+    served = peer.scenario("serve", ours, PREFECT_RUNNER_POLL_FREQUENCY="1")
     try:
 
         def runs() -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ KNOWN: dict[str, str] = {
     "task_run_id": "@task_run",
     "work_pool_name": "@pool",
     "work_queue_name": "@queue",
+    "lease_id": "@lease_id",
 }
 WORDS: dict[str, list[Any]] = {
     "cron": ["0 3 * * *", "*/5 * * * *", "15 10 * * 1-5", "@daily", "0 0 1 1 *"],

@@ -155,3 +155,7 @@ class World:
 
     def _artifact(self) -> str:
         return str(self._make("/artifacts/", {"key": "k", "type": "table", "data": "[]"})["id"])
+
+    def _lease_id(self) -> str:
+        body = {"names": ["nobody's"], "slots": 1}
+        return str(self._make("/v2/concurrency_limits/increment-with-lease", body)["lease_id"])

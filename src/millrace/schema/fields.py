@@ -33,7 +33,7 @@ class Model(BaseModel):
         _parent_namespace_depth: int = 2,
         _types_namespace: Any = None,
     ) -> bool | None:
-        """Builds a model that was put off until its first use, one thread at a time: older pydantics do not see to that."""
+        """Builds a model at its first use, one thread at a time: older pydantics do not see to that."""
         with _building:
             return super().model_rebuild(
                 force=force,

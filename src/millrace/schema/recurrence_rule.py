@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any, Literal
-
-from dateutil import rrule as dateutil_rrule
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from millrace.errors import ScheduleError
+
+if TYPE_CHECKING:
+    from dateutil.rrule import rrule
 
 SUB_DAILY = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}
 MAX_COUNT = 10_000
@@ -218,19 +220,20 @@ def _calendar_day(rule: Rule, first: date) -> date | None:
 
 
 @lru_cache(maxsize=4096)
-def _days_from(rule: Rule, skipped: int) -> dateutil_rrule.rrule:
+def _days_from(rule: Rule, skipped: int) -> rrule:
     """The days of a rule, at midnight, its first periods left out.
 
     What DTSTART implies (the day of the month, the day of the week) is spelt out first: it must not move with the
     start.
     """
+    dateutil = import_module("dateutil.rrule")  # 8 ms, and only recurrences need it
     start = rule.start.date()
     parts: dict[str, Any] = {name.lower(): list(values) for name, values in rule.numbers}
     for of_the_time in ("byhour", "byminute", "bysecond"):
         parts.pop(of_the_time, None)
     if rule.weekdays:
         parts["byweekday"] = [
-            dateutil_rrule.weekday(day, turn) if turn else dateutil_rrule.weekday(day) for turn, day in rule.weekdays
+            dateutil.weekday(day, turn) if turn else dateutil.weekday(day) for turn, day in rule.weekdays
         ]
     elif not any(rule.by(part) for part in ("BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYEASTER")):
         if rule.frequency == "WEEKLY":
@@ -247,7 +250,7 @@ def _days_from(rule: Rule, skipped: int) -> dateutil_rrule.rrule:
     elif skipped:
         start += timedelta(weeks=skipped)
     frequencies: dict[str, Literal[0, 1, 2]] = {"YEARLY": 0, "MONTHLY": 1, "WEEKLY": 2}  # dateutil's numbers
-    return dateutil_rrule.rrule(
+    found: rrule = dateutil.rrule(
         frequencies[rule.frequency],
         dtstart=datetime.combine(start, time()),
         interval=rule.interval,
@@ -257,6 +260,7 @@ def _days_from(rule: Rule, skipped: int) -> dateutil_rrule.rrule:
         bysecond=0,
         **parts,
     )
+    return found
 
 
 def never_fires(rule: Rule) -> bool:

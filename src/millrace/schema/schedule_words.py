@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-
-from cron_descriptor import CasingTypeEnum, ExpressionDescriptor, Options
+from importlib import import_module
 
 from millrace.schema.recurrence import Recurrence
 from millrace.schema.recurrence_rule import SUB_DAILY, Rule
@@ -64,12 +63,13 @@ def cron(fields: list[str], day_or: bool, timezone: str | None) -> str:
         day_or: whether either of the two kinds of day may match.
         timezone: the name of the zone; None is UTC.
     """
-    options = Options()
+    describing = import_module("cron_descriptor")  # 10 ms, and only words for people need it
+    options = describing.Options()
     options.use_24hour_time_format = True
-    options.casing_type = CasingTypeEnum.Sentence
+    options.casing_type = describing.CasingTypeEnum.Sentence
     options.locale_code = "en_US"
     try:
-        words = ExpressionDescriptor(" ".join(fields).upper(), options).get_description()
+        words: str = describing.ExpressionDescriptor(" ".join(fields).upper(), options).get_description()
         words = words.replace("day L ", "the last day ")
     except Exception:  # the words are a courtesy: whatever its parser makes of a valid expression must not stop us
         words = " ".join(fields)

@@ -1,7 +1,8 @@
 """Every operation of the original that we serve: it takes what the original takes, and answers what its schema says.
 
 The same generated requests go to both servers. A refusal that the original does not give, another kind of success, an
-error of ours, or an answer that the original's schema does not allow is a failure, unless `exceptions.py` lists it.
+error of ours, or an answer that the original's schema does not allow is a failure, unless `exceptions.py` lists it. It runs last, because
+what it stores is odd.
 """
 
 from __future__ import annotations
