@@ -29,6 +29,21 @@ DIRECTIONS = {
 }
 
 
+OTHER_SERVER = """## Our client at a server that is not ours
+
+A 404 to one of our own operations says that the server is another one; then
+
+- a run begins by `POST /flows/`, `POST /flow_runs/` and `set_state` instead of one request, without a lease;
+- a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending; whoever is refused was
+  not first. It says by `…/workers/heartbeat` that it lives;
+- a run is followed by asking for its state, task runs and log lines;
+- a run whose worker is killed stays Running until somebody says otherwise, as under Prefect's own worker.
+
+A Prefect worker of any kind runs our deployments by the job variable `command`: `python -m millrace.workers.child`,
+where that `python` has Millrace.
+"""
+
+
 def shape(path: str) -> str:
     """A path without the names of its parameters."""
     return re.sub(r"{\w+}", "{}", path).rstrip("/")
@@ -82,25 +97,6 @@ def differences() -> str:
     return "\n".join(lines) + "\n"
 
 
-def fallbacks() -> str:
-    """What our client and worker do without on another server."""
-    return "\n".join(
-        [
-            "## Our client at a server that is not ours\n",
-            "A 404 to one of our own operations says that the server is another one; then",
-            "",
-            "- a run begins by `POST /flows/`, `POST /flow_runs/` and `set_state` instead of one request, with no lease;",
-            "- a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending: who is",
-            "  refused was not first. It says by `…/workers/heartbeat` that it lives;",
-            "- a run is followed by asking for its state, task runs and log lines;",
-            "- a run whose worker is killed stays Running until somebody says otherwise, as under Prefect's own worker.",
-            "",
-            "A Prefect worker of any kind runs our deployments by the job variable `command`:",
-            "`python -m millrace.workers.child`, where that `python` has Millrace.\n",
-        ]
-    )
-
-
 def last_run() -> str:
     """The scenarios and how they went."""
     lines = [LAST]
@@ -132,7 +128,7 @@ def page() -> str:
         "client, worker and command line at our server, and our kernel, client and worker at its server; generated\n"
         "requests go to both servers and are compared.\n\n"
     )
-    return NOTE + "\n" + head + "\n".join([operations(), differences(), fallbacks(), last_run()])
+    return NOTE + "\n" + head + "\n".join([operations(), differences(), OTHER_SERVER, last_run()])
 
 
 def main() -> int:

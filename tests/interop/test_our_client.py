@@ -204,10 +204,10 @@ def test_our_worker_runs_both_on_the_real_pool(peer: Peer, shop: Shop, worker: P
     check_cell(place, peers.until(fired, 60), lambda: worker.said[-4000:], x=1)
     place.ask("DELETE", f"/deployments/{cells}/schedules/{schedule['id']}")
     logs, inspected, artifacts = peer.cli(
-        place, f"flow-run logs {cell}", f"flow-run inspect {book} --output json", "artifact ls --all"
+        place, f"flow-run logs {cell}", f"flow-run inspect {book} --output json", "artifact ls"
     )
     assert "the cell got 2" in logs and json.loads(inspected)["state"]["name"] == "Completed"
-    assert "notebook" in artifacts
+    assert "report-notebook" in artifacts and "report-html" in artifacts
 
 
 def test_cancelling_a_run_of_our_worker(peer: Peer, shop: Shop, worker: Program) -> None:

@@ -323,3 +323,17 @@ def test_a_mistake_on_a_flow_line_is_forgotten(kernel: Kernel) -> None:
     assert kernel.error is not None
     shown = kernel.run("%%flow\ndef after_a_mistake(): return 1")
     assert kernel.error is None and "cannot be deployed" not in shown
+
+
+def test_what_a_cell_that_raised_did_not_do_is_not_exported(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.run("%load_ext millrace")
+    kernel.run("B = 2")
+    kernel.run("C = 3\nvalue = (\n    1 / 0\n)\nB = 99")
+    assert kernel.error is not None and kernel.error[0] == "ZeroDivisionError"
+    kernel.run("B = 7\ndef broken(:")
+    kernel.run("%%flow\ndef both(): return B, C")
+    assert "ready" in kernel.run("%%flow\ndef both(): return B, C")
+    kernel.run(f"exported = both.export({str(tmp_path / 'out')!r})")
+    assert kernel.error is None
+    text = (tmp_path / "out" / "both_flows.py").read_text()
+    assert "B = 2" in text and "C = 3" in text and "99" not in text and "B = 7" not in text

@@ -217,3 +217,9 @@ def test_any_name_will_do(name: str) -> None:
     signature = Signature(namespace["fn"], "fn")
     (real,) = signature.parameters
     assert signature.validated({real: "3"}) == {real: 3}
+
+
+def test_what_is_large_is_named_and_not_sent() -> None:
+    assert jsonable(list(range(1000))) == list(range(1000))
+    assert jsonable([0.5] * 1_000_000) == "<list, 4,000,001 bytes in JSON>"
+    assert jsonable("x" * 2**21) == "<str, 2,097,154 bytes in JSON>"

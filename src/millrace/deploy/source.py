@@ -86,7 +86,8 @@ def _variable(flow: Any, function: Any) -> str:
         )
     if names.get(own) is flow:
         return own
-    return next((name for name, value in names.items() if value is flow), own)
+    # IPython keeps results under _ and __: names of its own, not of the notebook.
+    return next((name for name, value in names.items() if value is flow and not name.startswith("_")), own)
 
 
 def _file(function: Any) -> Path | None:

@@ -306,15 +306,21 @@ def _numpy(lines: list[str], known: set[str]) -> dict[str, str]:
     return {name: " ".join(text) for name, text in found.items()}
 
 
+MAX_BYTES = 1024 * 1024
+
+
 def jsonable(value: Any) -> Any:
-    """A parameter as the wire carries it; what has no form in JSON is shown as `<Type>`.
+    """A parameter as the wire carries it: a note of what the run was called with, not its data.
 
     Args:
-        value: any value.
+        value: any value; what has no form in JSON is shown as `<Type>`, and so is what has more than a mebibyte of it.
     """
     try:
         # By way of the text: it is the only form that keeps NaN and infinity apart from null.
-        return json.loads(to_json(value, inf_nan_mode="strings", fallback=lambda other: f"<{type(other).__name__}>"))
+        text = to_json(value, inf_nan_mode="strings", fallback=lambda other: f"<{type(other).__name__}>")
+        if len(text) > MAX_BYTES:
+            return f"<{type(value).__name__}, {len(text):,} bytes in JSON>"
+        return json.loads(text)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError):
         return f"<{type(value).__name__}>"
 

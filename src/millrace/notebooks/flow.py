@@ -198,10 +198,13 @@ class _Report:
         if outcome.error is not None and outcome.error.traceback:
             self._log("\n".join(outcome.error.traceback), _ERROR)
         files = {"notebook": outcome.notebook, "html": outcome.html}
+        # by its key the newest of a flow is found, and Prefect's command line cannot list artifacts that have none
+        flow = re.sub(r"[^a-z0-9]+", "-", self._context.flow.name.lower()).strip("-") or "a"
         for kind, path in files.items():
             if path is None:
                 continue
             body = ArtifactCreate(
+                key=f"{flow}-{kind}",
                 type=kind,
                 description="The executed notebook" if kind == "notebook" else "The executed notebook as a page",
                 data=str(path),

@@ -166,6 +166,7 @@ class Worker:
             template = base_job_template()
             with contextlib.suppress(Conflict):  # another worker was faster
                 client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+                log.warning("There was no pool %r; it was made now. If that is a slip, stop this worker.", name)
             return
         if pool.type != "process":
             raise InvalidInput(

@@ -7,4 +7,4 @@ sys.path.insert(0, str(Path(__file__).parent))
 from yard_flows import yard
 
 if __name__ == "__main__":
-    yard.serve(name="served", interval=1, parameters={"x": 8}, tags=["served"])
+    yard.serve(name="served", interval=5, limit=1, parameters={"x": 8}, tags=["served"])
