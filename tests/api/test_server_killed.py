@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,3 +98,21 @@ def test_no_server_is_started_where_that_is_not_wanted(home: Path, monkeypatch: 
     settings.current.cache_clear()
     revive(client, stopped=True)
     assert embedded_status() is None
+
+
+def test_a_server_that_is_a_zombie_is_started_again(home: Path) -> None:
+    """As in a container whose first process fetches no exit codes."""
+    client = connect()
+    runtime = embedded_status()
+    assert runtime is not None and client.endpoint.token == runtime.token
+    keeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    facts = json.loads((home / "server.json").read_text())
+    kill_server()
+    (home / "server.json").write_text(json.dumps({**facts, "pid": keeper.pid, "worker_pid": None}))
+    os.kill(keeper.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, keeper.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its exit code is not fetched
+    try:
+        assert connect().health()
+        assert connect().endpoint.token != facts["token"]
+    finally:
+        keeper.wait()

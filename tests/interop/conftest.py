@@ -31,8 +31,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Add the outcomes to those of earlier runs; `scripts/generate_interop.py` reads them."""
-    cache = session.config.cache
-    if cache is not None and _outcomes:
+    cache = getattr(session.config, "cache", None)
+    if cache is not None and _outcomes and not os.environ.get("MILLRACE_INTEROP_ORACLE"):
         cache.set(RESULTS, {**cache.get(RESULTS, {}), **_outcomes})
 
 

@@ -29,7 +29,7 @@ ALLOWED: tuple[Meant, ...] = (
     ),
     Meant(
         "PATCH /deployments/{id}",
-        "404 for 204: {'detail': \"The deployment has no schedule with the slug",
+        "The deployment has no schedule with the slug",
         "A change of a schedule that is not there: the original says yes and drops it, we say that there is none.",
     ),
     Meant(

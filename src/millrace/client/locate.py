@@ -150,7 +150,7 @@ def _runs(endpoint: Endpoint) -> bool:
     for child in _started:
         child.poll()
     runtime = Runtime.read(endpoint.runtime_file)
-    return runtime is not None and runtime.token == endpoint.token and _signalled(runtime.pid, 0)
+    return runtime is not None and runtime.token == endpoint.token and _lives(runtime.pid)
 
 
 def revive(client: Client, *, stopped: bool = False) -> None:
@@ -315,6 +315,15 @@ def _listens(runtime: Runtime) -> bool:
         except OSError:
             return False
     return True
+
+
+def _lives(pid: int) -> bool:
+    if not _signalled(pid, 0):
+        return False
+    try:  # in a container nobody may fetch the exit code of a server that was killed: it stays, as a zombie
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
 
 
 def _signalled(pid: int, number: int) -> bool:
