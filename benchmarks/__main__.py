@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import flows, imports, latency, notebooks, peer, servers
+from benchmarks import flows, imports, interop, latency, notebooks, peer, servers
 from benchmarks.measure import Row, markdown, our_versions, program
 
 ALL: dict[str, Callable[[Path], list[Row]]] = {
@@ -16,6 +16,7 @@ ALL: dict[str, Callable[[Path], list[Row]]] = {
     "flows": flows.rows,
     "latency": latency.rows,
     "notebooks": notebooks.rows,
+    "interop": interop.rows,
 }
 
 

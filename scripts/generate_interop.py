@@ -37,7 +37,7 @@ A 404 to one of our own operations says that the server is another one; then
 - a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending; whoever is refused was
   not first. It says by `…/workers/heartbeat` that it lives;
 - a run is followed by asking for its state, task runs and log lines;
-- a run whose worker is killed stays Running until somebody says otherwise, as under Prefect's own worker.
+- there are no leases, so nobody there takes a run back whose process and worker were both killed.
 
 A Prefect worker of any kind runs our deployments by the job variable `command`: `python -m millrace.workers.child`,
 where that `python` has Millrace.

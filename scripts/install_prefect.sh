@@ -7,7 +7,7 @@ place="${MILLRACE_PEER_VENV:-$here/../.venv-peer}"
 wanted="$here/peer-requirements.txt"
 python="${MILLRACE_PEER_PYTHON:-python3}"
 
-if [ ! -x "$place/bin/python" ] || { [ -z "${MILLRACE_PEER_VENV:-}" ] && ! cmp -s "$wanted" "$place/.ready"; }; then
+if [ ! -x "$place/bin/prefect" ] || { [ -z "${MILLRACE_PEER_VENV:-}" ] && ! cmp -s "$wanted" "$place/.ready"; }; then
   echo "installing the real Prefect into $place (a minute or two the first time) ..." >&2
   [ -x "$place/bin/python" ] || "$python" -m venv "$place"
   "$place/bin/python" -m pip --disable-pip-version-check --quiet install -r "$wanted" >&2
