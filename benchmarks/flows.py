@@ -27,21 +27,28 @@ def one(x):
 
 @flow
 def submitted(n):
-    return sum(future.result() for future in [one.submit(i) for i in range(n)])
+    start = time.perf_counter()
+    sum(future.result() for future in [one.submit(i) for i in range(n)])
+    return time.perf_counter() - start
 
 @flow
 def called(n):
-    return sum(one(i) for i in range(n))
+    start = time.perf_counter()
+    sum(one(i) for i in range(n))
+    return time.perf_counter() - start
 
 empty()
 times = []
 for _ in range(REPEATS):
     start = time.perf_counter(); empty(); times.append(time.perf_counter() - start)
-base = statistics.median(times)
-found = {"empty": 1000 * base}
+found = {"empty": 1000 * statistics.median(times)}
 for name, run in (("submitted", submitted), ("called", called)):
     run(2)
-    start = time.perf_counter(); run(200); found[name] = 1000 * (time.perf_counter() - start - base) / 200
+    inside, whole = [], []
+    for _ in range(3):
+        start = time.perf_counter(); inside.append(run(200)); whole.append(time.perf_counter() - start)
+    found[name] = 1000 * statistics.median(inside) / 200
+    found[name + " whole"] = 1000 * statistics.median(whole)
 print("RESULT" + json.dumps(found))
 """
 
@@ -91,7 +98,15 @@ def rows(place: Path) -> list[Row]:
             theirs["submitted"],
             submit,
             "≤ 0.3 ms, ≥ 50 ×",
-            "limit: the bare executor",
+            "as the flow sees it; limit: the bare executor",
+        ),
+        Row(
+            "flow of 200 submitted tasks, all recorded",
+            ours["submitted whole"],
+            theirs["submitted whole"],
+            200 * submit,
+            "–",
+            "call to answer",
         ),
         Row(
             "task called in sequence, of 200",
@@ -99,6 +114,14 @@ def rows(place: Path) -> list[Row]:
             theirs["called"],
             call,
             "≤ 0.2 ms",
-            "limit: a function call",
+            "as the flow sees it; limit: a function call",
+        ),
+        Row(
+            "flow of 200 called tasks, all recorded",
+            ours["called whole"],
+            theirs["called whole"],
+            200 * call,
+            "–",
+            "call to answer",
         ),
     ]
