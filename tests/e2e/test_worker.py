@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -184,6 +185,20 @@ def test_a_run_outlives_its_worker_and_the_next_one_takes_it_over(yard: Yard, nu
     assert ended.state_type is StateType.COMPLETED, ended.state
     assert [entry["what"] for entry in yard.entries(run)] == ["begin", "end"]
     yard.until(lambda: not (yard.home / "runs" / str(run.id) / "job.json").exists(), 10)
+
+
+def test_a_worker_killed_before_it_noted_the_process_leaves_no_second_attempt(yard: Yard) -> None:
+    deployment = yard.deployment(LONG.replace("@flow", "@flow(retries=2)"))
+    worker = yard.start_worker()
+    run = yard.run(deployment, seconds=4)
+    yard.until(lambda: yard.entries(run, "begin"))
+    yard.kill(worker)
+    note = yard.home / "runs" / str(run.id) / "job.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "pid": 0, "create_time": 0.0}))
+    yard.start_worker()
+    ended = yard.wait(run)
+    assert ended.state_type is StateType.COMPLETED, ended.state
+    assert [(entry["what"], entry["attempt"]) for entry in yard.entries(run)] == [("begin", 1), ("end", 1)]
 
 
 def test_a_run_of_a_worker_before_can_be_cancelled(yard: Yard) -> None:

@@ -33,7 +33,7 @@ from millrace.schema.states import (
     StateType,
     named,
 )
-from millrace.workers import steps
+from millrace.workers import jobs, steps
 
 RUN_ID = ("MILLRACE__FLOW_RUN_ID", "PREFECT__FLOW_RUN_ID")
 LEASE = "MILLRACE__LEASE"
@@ -85,6 +85,8 @@ def main() -> int:
         return MISUSED
     signal.signal(signal.SIGTERM, _terminate)
     lease = Lease.model_validate_json(os.environ[LEASE]) if os.environ.get(LEASE) else None
+    if lease is not None:
+        jobs.sign_in(flow_run_id, lease.attempt)
     client = ChildClient(plugins.load("millrace.client.locate:connect")().endpoint, lease=lease)
     try:
         code = _run(client, flow_run_id, lease)

@@ -87,7 +87,7 @@ def _report(job: Job, code: int | None, client: Any, reason: str | None) -> None
     text = reason or f"The process of the run {describe(code)}."
     if state.type is StateType.CANCELLING:
         propose(client, job, named("Cancelled", reason or "The run was cancelled; all of its processes are gone."))
-    elif state.type is StateType.PENDING and code is not None and code < 0 and job.attempt < STARTS:
+    elif state.type is StateType.PENDING and (code is None or code < 0) and job.attempt < STARTS:
         release(client, job, f"{text} It had not begun.")
     elif state.type is StateType.PENDING:
         propose(client, job, named("Crashed", f"{text} It had not begun: see its output in the logs."))

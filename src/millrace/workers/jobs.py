@@ -76,12 +76,41 @@ class Job(Model):
             os.fsync(file.fileno())
         os.replace(file.name, self.directory / NOTE)
 
+    def signed_in(self) -> tuple[int, float] | None:
+        """Number and birth of the process that said it is this attempt; None if none did, or if it is gone."""
+        file = _signature(self.flow_run_id, self.attempt)
+        try:
+            pid, written = int(file.read_text()), file.stat().st_mtime
+        except (OSError, ValueError):
+            return None
+        born = tree.create_time(pid)
+        return (pid, born) if 0 < born <= written + 1.0 else None
+
     def forget(self) -> None:
         """Take the note away: the job is settled. The note of a later attempt stays."""
         later = read(self.directory)
         if later is None or later.attempt == self.attempt:
             with contextlib.suppress(FileNotFoundError):
                 (self.directory / NOTE).unlink()
+
+
+def _signature(flow_run_id: UUID, attempt: int) -> Path:
+    return settings.current().run_directory(flow_run_id) / f"{attempt}.pid"
+
+
+def sign_in(flow_run_id: UUID, attempt: int) -> None:
+    """Say that this process is an attempt of a run; done before the run can be RUNNING.
+
+    A worker that is killed between starting a process and noting its number leaves one that nobody knows: a fork does
+    not even show the label in its environment. By this file the next worker finds it.
+
+    Args:
+        flow_run_id: the run.
+        attempt: the attempt.
+    """
+    file = _signature(flow_run_id, attempt)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(str(os.getpid()))
 
 
 def read(directory: Path) -> Job | None:

@@ -283,7 +283,9 @@ class Worker:
             if not job.pid:
                 # Its worker died between the note and the start; the process may be there all the same.
                 oldest = min(tree.of_attempt(job.label, None), key=lambda p: p.create_time(), default=None)
-                if oldest is not None:
+                if signed := job.signed_in():
+                    job.pid, job.create_time = signed
+                elif oldest is not None:
                     job.pid, job.create_time = oldest.pid, oldest.create_time()
             job.write()
             log.info("Taking over run %s.", job.flow_run_name)
