@@ -2,7 +2,8 @@
 # Starts a Postgres server of its own for tests/contract, on loopback, and prints its URL. Debian's package is installed
 # if it is missing. The data lies in a temporary directory and is not synced: it is for tests only.
 set -euo pipefail
-port="${MILLRACE_TEST_POSTGRES_PORT:-54377}"
+free_port='import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+port="${MILLRACE_TEST_POSTGRES_PORT:-$(python3 -c "$free_port")}"
 
 find_bin() { find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1; }
 bin="$(find_bin)"
