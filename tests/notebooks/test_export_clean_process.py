@@ -7,14 +7,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-import millrace
 from millrace.errors import PreflightFailed
 from millrace.notebooks.cells import Cell
 from millrace.notebooks.check import CheckReport, check_clean_process, check_exported
 from millrace.notebooks.closure import find_closure
 from millrace.notebooks.export import export_module, export_notebook
-
-needs_flows = pytest.mark.skipif(not hasattr(millrace, "flow"), reason="millrace.flow is not there")
 
 
 def check(directory: Path, *sources: str, flow: str = "etl", **options: object) -> CheckReport:
@@ -97,7 +94,6 @@ def test_a_process_that_does_not_end(tmp_path: Path) -> None:
     assert (report.ok, report.error_type) == (False, "TimeoutExpired")
 
 
-@needs_flows
 def test_a_notebook_with_a_flow_cell(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("def half(x): return x / 2")
     book = nbformat.v4.new_notebook()
@@ -118,7 +114,6 @@ def test_a_notebook_with_a_flow_cell(tmp_path: Path) -> None:
     assert report.ok, report.message
 
 
-@needs_flows
 def test_a_check_starts_no_server_and_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
     report = check(
