@@ -25,13 +25,12 @@ from millrace.schema.states import TERMINAL, StateType
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 
-from yard import Yard, open_yard
+from yard import LEASE, Yard, open_yard
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 TRIALS = int(os.environ.get("MILLRACE_CHAOS_TRIALS", "1"))
 SEED = int(os.environ.get("MILLRACE_CHAOS_SEED", "0")) or random.randrange(1 << 30)
-LEASE = 2.0
 
 JOB = """
 @flow(log_prints=True, retries=RETRIES)

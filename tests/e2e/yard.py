@@ -34,6 +34,9 @@ POOL = "yard"
 WORKER = "import logging, sys; logging.basicConfig(level='INFO'); from millrace.workers.worker import Worker; "
 
 # A flow appends to the ledger and syncs before it goes on: a check never trusts the database alone.
+LEASE = 5.0
+"""Seconds; shorter ones run out on a busy machine with two cores."""
+
 LEDGER = """
 import json, os, signal, subprocess, sys, time
 from millrace import flow, task, get_run_logger
@@ -212,7 +215,7 @@ def open_yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **environment: st
     code.mkdir()
     fast = {
         "MILLRACE_HOME": str(home),
-        "MILLRACE_LEASE_SECONDS": "5",
+        "MILLRACE_LEASE_SECONDS": str(LEASE),
         "MILLRACE_SWEEP_SECONDS": "0.5",
         "MILLRACE_AUTOSTART": "false",
         **environment,
