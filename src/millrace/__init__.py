@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from millrace.client.locate import aconnect as aconnect
     from millrace.client.locate import connect as connect
     from millrace.client.synchronous import Client as Client
-    from millrace.deploy.batch import deploy as deploy
-    from millrace.deploy.deployment import RunnerDeployment as RunnerDeployment
-    from millrace.deploy.deployment import deploy_notebook as deploy_notebook
-    from millrace.deploy.run import arun_deployment as arun_deployment
-    from millrace.deploy.run import run_deployment as run_deployment
-    from millrace.deploy.serve import serve as serve
+    from millrace.deployments.batch import deploy as deploy
+    from millrace.deployments.deployment import RunnerDeployment as RunnerDeployment
+    from millrace.deployments.deployment import deploy_notebook as deploy_notebook
+    from millrace.deployments.run import arun_deployment as arun_deployment
+    from millrace.deployments.run import run_deployment as run_deployment
+    from millrace.deployments.serve import serve as serve
     from millrace.engine.context import FlowRunContext as FlowRunContext
     from millrace.engine.context import TaskRunContext as TaskRunContext
     from millrace.engine.context import get_run_logger as get_run_logger
@@ -57,7 +57,7 @@ _NAMES = {
     "ParameterError": "millrace.errors",
     "RRule": "millrace.schedules",
     "RunHandle": "millrace.client.handle",
-    "RunnerDeployment": "millrace.deploy.deployment",
+    "RunnerDeployment": "millrace.deployments.deployment",
     "State": "millrace.schema.states",
     "StateType": "millrace.schema.states",
     "Task": "millrace.tasks",
@@ -65,16 +65,16 @@ _NAMES = {
     "TaskRunContext": "millrace.engine.context",
     "ThreadPoolTaskRunner": "millrace.engine.runners",
     "aconnect": "millrace.client.locate",
-    "arun_deployment": "millrace.deploy.run",
+    "arun_deployment": "millrace.deployments.run",
     "as_completed": "millrace.engine.futures",
     "connect": "millrace.client.locate",
-    "deploy": "millrace.deploy.batch",
+    "deploy": "millrace.deployments.batch",
     "deploy_form": "millrace.jupyter.forms",
-    "deploy_notebook": "millrace.deploy.deployment",
+    "deploy_notebook": "millrace.deployments.deployment",
     "flow": "millrace.flows",
     "get_run_logger": "millrace.engine.context",
-    "run_deployment": "millrace.deploy.run",
-    "serve": "millrace.deploy.serve",
+    "run_deployment": "millrace.deployments.run",
+    "serve": "millrace.deployments.serve",
     "tags": "millrace.engine.context",
     "task": "millrace.tasks",
     "unmapped": "millrace.engine.futures",
@@ -82,7 +82,7 @@ _NAMES = {
     "watch": "millrace.jupyter.monitor",
 }
 
-# `millrace.deploy` is a package too; it can be called, see there.
+
 __all__ = [*_NAMES, "load_ipython_extension"]
 
 

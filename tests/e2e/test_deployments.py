@@ -19,9 +19,9 @@ from nbclient import NotebookClient
 from yard import POOL, Yard, open_yard
 
 from millrace import Cron, Interval, flow, settings
-from millrace.deploy.deployment import RunnerDeployment, deploy, deploy_notebook
-from millrace.deploy.serve import serve
-from millrace.deploy.timing import schedules_from
+from millrace.deployments.deployment import RunnerDeployment, deploy, deploy_notebook
+from millrace.deployments.serve import serve
+from millrace.deployments.timing import schedules_from
 from millrace.errors import (
     EntrypointError,
     InvalidInput,

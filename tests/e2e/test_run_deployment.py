@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from yard import Yard, open_yard
 
-from millrace.deploy.run import arun_deployment, run_deployment
+from millrace.deployments.run import arun_deployment, run_deployment
 from millrace.errors import InvalidInput, MissingDeployment
 from millrace.schema.queries import FlowRunQuery, TaskRunQuery
 from millrace.schema.states import StateType

@@ -21,7 +21,7 @@ from millrace import settings
 from millrace.client import locate
 from millrace.client.endpoint import Endpoint, Runtime
 from millrace.client.synchronous import Client
-from millrace.deploy.deployment import RunnerDeployment
+from millrace.deployments.deployment import RunnerDeployment
 from millrace.errors import MillraceError
 from millrace.schema.flows import IdCondition
 from millrace.schema.logs import Log, LogFilter, LogQuery

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from millrace import entrypoints
-from millrace.deploy import source
+from millrace.deployments import source
 from millrace.errors import EntrypointError, MissingFlow, UnspecifiedFlow
 
 # What counts is `run_claimed`: a flow is whatever has it.

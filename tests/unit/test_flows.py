@@ -171,7 +171,7 @@ def test_the_import_budget() -> None:
 
 
 def test_deploy_is_a_function_whatever_was_imported_before() -> None:
-    code = "import millrace.deploy.run; from millrace import deploy; print(callable(deploy))"
+    code = "import millrace.deployments.run; from millrace import deploy; print(callable(deploy))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "True"
 

@@ -46,7 +46,7 @@ def deploy(
 ) -> None:
     """Deploy a flow: make it run on a pool's workers, when asked and when due."""
     client = reach()
-    made = plugins.load("millrace.deploy.deployment:RunnerDeployment").from_entrypoint(
+    made = plugins.load("millrace.deployments.deployment:RunnerDeployment").from_entrypoint(
         target,
         name or _default_name(target),
         schedules=_schedules(interval, cron, rrule, timezone),
@@ -61,7 +61,7 @@ def deploy(
     given = values(made.parameter_openapi_schema, param)
     if given:
         made.parameters = given
-    send = plugins.load("millrace.deploy.batch:deploy")
+    send = plugins.load("millrace.deployments.batch:deploy")
     if output is Format.TEXT:
         send(made, work_pool_name=pool)
         return
@@ -81,7 +81,7 @@ def _schedules(
     interval: list[float] | None, cron: list[str] | None, rrule: list[str] | None, timezone: str | None
 ) -> list[DeploymentScheduleCreate]:
     """Those of all three kinds; the function behind `deploy` takes one kind at a time."""
-    make = plugins.load("millrace.deploy.timing:schedules_from")
+    make = plugins.load("millrace.deployments.timing:schedules_from")
     given = {"interval": interval, "cron": cron, "rrule": rrule}
     if timezone is not None and not any(given.values()):
         raise InvalidInput("--timezone belongs to --cron, --interval or --rrule, none of which is given.")

@@ -1,4 +1,4 @@
-"""The methods of a flow that lead to deployments: thin, for `millrace.deploy` is loaded only when one is called."""
+"""The methods of a flow that lead to deployments: thin, for the package is loaded only when one is called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millrace import plugins
 from millrace.engine.declared import check_characters
 from millrace.errors import EntrypointError
 
-_DEPLOYMENT = "millrace.deploy.deployment:RunnerDeployment"
+_DEPLOYMENT = "millrace.deployments.deployment:RunnerDeployment"
 
 
 class Deployable:
@@ -72,7 +72,7 @@ class Deployable:
             ignore_warnings: do not warn.
             options: those of `to_deployment`.
         """
-        made = plugins.load("millrace.deploy.batch:deploy")(
+        made = plugins.load("millrace.deployments.batch:deploy")(
             self.to_deployment(name, **options),
             work_pool_name=work_pool_name,
             image=image,
@@ -96,7 +96,7 @@ class Deployable:
         if global_limit is not None:
             options["concurrency_limit"] = global_limit
         deployment = self.to_deployment(Path(name).stem if name else self.name, **options)
-        return plugins.load("millrace.deploy.serve:serve")(deployment, **serving)
+        return plugins.load("millrace.deployments.serve:serve")(deployment, **serving)
 
     def export(self, directory: str | os.PathLike[str]) -> Any:
         """Writes the flow, with all it needs from other cells, as a module into a directory.

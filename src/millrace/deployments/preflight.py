@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from millrace import plugins
-from millrace.deploy.source import Source
+from millrace.deployments.source import Source
 
 _passed: set[str] = set()
 

@@ -258,7 +258,7 @@ def _link(deployment: Deployment, name: str) -> TaskRunCreate | None:
     if parent is None:
         return None
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    key = f"millrace.deploy.run.run_deployment.{slug}"
+    key = f"millrace.deployments.run.run_deployment.{slug}"
     task = TaskRunContext.get()
     number = parent.number(key)
     return TaskRunCreate(

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from millrace import plugins
-from millrace.deploy.deployment import RunnerDeployment
+from millrace.deployments.deployment import RunnerDeployment
 from millrace.errors import InvalidInput, MillraceError
 from millrace.notebooks import live
 

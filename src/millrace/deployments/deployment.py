@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from millrace import entrypoints, plugins
 from millrace.client.handle import Id
-from millrace.deploy import given as accepted
-from millrace.deploy import preflight, source
-from millrace.deploy.batch import deploy
-from millrace.deploy.timing import schedules_from
+from millrace.deployments import given as accepted
+from millrace.deployments import preflight, source
+from millrace.deployments.batch import deploy
+from millrace.deployments.timing import schedules_from
 from millrace.errors import (
     Busy,
     DeploymentApplyError,

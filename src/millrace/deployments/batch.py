@@ -13,7 +13,7 @@ from millrace.errors import InvalidInput, MillraceError, NotFound
 from millrace.schema.pools import WorkerFilter, WorkerQuery, WorkerStatus, WorkerStatusCondition, WorkPool
 
 if TYPE_CHECKING:
-    from millrace.deploy.deployment import RunnerDeployment
+    from millrace.deployments.deployment import RunnerDeployment
 
 
 _OWN_POOL = "default"
@@ -83,7 +83,7 @@ def deploy(
             problems[number] = error
     idle = [] if ignore_warnings else [name for name in pools if not _has_worker(client, name)]
     if print_next_steps_message or len(deployments) > 1:
-        show = plugins.load("millrace.deploy.table:show")
+        show = plugins.load("millrace.deployments.table:show")
         rows = [
             (one.full_name, pool, problems.get(n))
             for n, (one, pool) in enumerate(zip(deployments, wanted, strict=True))

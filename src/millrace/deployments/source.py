@@ -175,7 +175,7 @@ def of_notebook(book: Path) -> Source:
         if cell.get("cell_type") == "code":
             cell["outputs"], cell["execution_count"] = [], None
     files = {book.name: (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()}
-    for carried in plugins.load("millrace.deploy.carried:of_notebook")(book):
+    for carried in plugins.load("millrace.deployments.carried:of_notebook")(book):
         files.setdefault(carried.target, carried.content)
     version = plugins.load("millrace.notebooks.export:version_of")(files)
     code = settings.current().code_directory

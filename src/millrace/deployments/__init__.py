@@ -1,0 +1,28 @@
+"""Deployments: made from flows, files and notebooks, served, and run. Its public names are loaded when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from millrace.deployments.batch import deploy as deploy
+    from millrace.deployments.deployment import RunnerDeployment as RunnerDeployment
+    from millrace.deployments.deployment import deploy_notebook as deploy_notebook
+    from millrace.deployments.run import arun_deployment as arun_deployment
+    from millrace.deployments.run import run_deployment as run_deployment
+
+_NAMES = {
+    "RunnerDeployment": "deployment",
+    "arun_deployment": "run",
+    "deploy": "batch",
+    "deploy_notebook": "deployment",
+    "run_deployment": "run",
+}
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
