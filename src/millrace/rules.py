@@ -156,7 +156,7 @@ def _once(current: State, proposed: StateCreate, facts: Facts) -> Decision | Non
 
 
 def _terminal_is_final(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:
-    if not current.is_final:
+    if not current.is_final():
         return None
     if facts.force and proposed.type is S.SCHEDULED:
         return _accept(current, proposed, facts)

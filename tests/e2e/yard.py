@@ -157,7 +157,7 @@ class Yard:
         while time.monotonic() < deadline:
             with contextlib.suppress(MillraceError):
                 found = self.client.read_flow_run(flow_run.id)
-                if found.state and (found.state_type in states or (not states and found.state.is_final)):
+                if found.state and (found.state_type in states or (not states and found.state.is_final())):
                     return found
             time.sleep(0.05)
         raise AssertionError(

@@ -224,7 +224,7 @@ def test_every_history_is_a_path_and_terminal_stays(
     runs = 0
     for name, force, leased, holds, retries, transition, reap in steps:
         known = facts(force=force, leased=leased, holds=holds, run_count=runs, retries=retries)
-        if reap and current is not None and not current.is_final:
+        if reap and current is not None and not current.is_final():
             after = lost(current, known, "w", again=force) or current
             decision_state, status = after, None
         else:
@@ -234,7 +234,7 @@ def test_every_history_is_a_path_and_terminal_stays(
         if decision_state is current:
             continue
         assert decision_state.type in TRANSITIONS[current.type if current else None]
-        if current is not None and current.is_final:
+        if current is not None and current.is_final():
             assert force and decision_state.type is S.SCHEDULED and status is ACCEPT
         if status in (ABORT, WAIT):
             raise AssertionError("nothing changes on ABORT and WAIT")

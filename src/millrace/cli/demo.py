@@ -122,7 +122,7 @@ def _wait(console: Console, client: Client, flow_name: str, name: str) -> _Seen:
             for run in _scheduled_runs(client, deployment):
                 if run.state_type is StateType.COMPLETED:
                     return _Seen(f"{flow_name}/{name}", run, _result(run), _files(client, run))
-                if run.state is not None and run.state.is_final:
+                if run.state is not None and run.state.is_final():
                     raise _Wrong(f"{flow_name}/{name}: run {run.name} is {run.state}")
             time.sleep(0.1)
     raise _Wrong(f"{flow_name}/{name}: no scheduled run completed within {PATIENCE:.0f} s")
@@ -171,7 +171,7 @@ def _rest(client: Client) -> None:
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         runs = [run for deployment in found for run in _scheduled_runs(client, deployment)]
-        if all(run.state is None or run.state.is_final for run in runs if run.start_time or run.attempt):
+        if all(run.state is None or run.state.is_final() for run in runs if run.start_time or run.attempt):
             return
         time.sleep(0.1)
 

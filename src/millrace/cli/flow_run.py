@@ -164,7 +164,7 @@ def cancel(
     """End a run."""
     client = reach()
     handle = RunHandle(find(client, run), client)
-    over = handle.state.is_final
+    over = handle.state.is_final()
     now = handle.cancel()
     if wait:
         now = watched(client, handle.flow_run, quiet=True).state or now

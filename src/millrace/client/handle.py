@@ -104,7 +104,7 @@ def stop_state(flow_run: FlowRun) -> StateCreate | None:
 
     A run that nobody executes is cancelled at once; of another its worker is told, which says when it is gone.
     """
-    if flow_run.state is None or flow_run.state.is_final:
+    if flow_run.state is None or flow_run.state.is_final():
         return None if flow_run.state else named("Cancelled", "cancelled before it was scheduled")
     if flow_run.state_type in (StateType.SCHEDULED, StateType.PAUSED):
         return named("Cancelled", "cancelled by a user before it ran")
@@ -159,7 +159,7 @@ class RunHandle:
 
     @property
     def _over(self) -> bool:
-        return self._known.state is not None and self._known.state.is_final
+        return self._known.state is not None and self._known.state.is_final()
 
     def wait(self, timeout: float | None = None) -> FlowRun:
         """Waits until the run is over; an interrupt ends the waiting, not the run.
@@ -193,7 +193,7 @@ class RunHandle:
         try:
             while True:
                 self._known = await client.read_flow_run(self.id)
-                if self._known.state is not None and self._known.state.is_final:
+                if self._known.state is not None and self._known.state.is_final():
                     break
                 await _sleep(self._pause(pause, deadline, timeout))
                 pause = min(pause * _SLOWER, _LAST_LOOK)

@@ -151,7 +151,7 @@ class Asking:
             if state is None or self._states.get(run.id) == state.id:
                 continue
             self._states[run.id] = state.id
-            self.terminal = self.terminal or (run.id == self.flow_run_id and state.is_final)
+            self.terminal = self.terminal or (run.id == self.flow_run_id and state.is_final())
             yield _event(run, state)
 
 

@@ -184,7 +184,7 @@ def _check(timeout: float | None, poll_interval: float) -> None:
 
 def _wait(flow_run: FlowRun, deadline: float | None, pause: float) -> float | None:
     """Seconds until the next look; None: do not look again."""
-    if flow_run.state is not None and flow_run.state.is_final:
+    if flow_run.state is not None and flow_run.state.is_final():
         return None
     if deadline is None:
         return pause

@@ -216,7 +216,7 @@ class Beginning:
         """Tells the parent how it ended."""
         if self.clock.last is None or self.clock.end is not None:
             return
-        if state is not None and state.is_final:
+        if state is not None and state.is_final():
             self._tell(state.type, state.name or state.type.capitalize(), state.message, None)
         elif error is not None:
             self._tell(StateType.CRASHED, "Crashed", f"{type(error).__name__}: {error}", None)

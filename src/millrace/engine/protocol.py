@@ -175,7 +175,7 @@ def _propose(state: StateCreate, plan: FlowPlan) -> Generator[Effect, Any, State
         if isinstance(answer.details, WaitDetails):
             yield Sleep(float(answer.details.delay_seconds))
             continue
-        if answer.state is not None and (answer.status is not SetStateStatus.ABORT or answer.state.is_final):
+        if answer.state is not None and (answer.status is not SetStateStatus.ABORT or answer.state.is_final()):
             return answer.state
         reason = getattr(answer.details, "reason", None) or "no reason was given"
         raise StateRefused(f"the server refused the state {state.name}: {reason}")

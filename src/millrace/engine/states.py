@@ -42,34 +42,6 @@ class RunState(State):
             raise error
         return error
 
-    def is_scheduled(self) -> bool:
-        """Whether it waits for a time."""
-        return self.type is StateType.SCHEDULED
-
-    def is_pending(self) -> bool:
-        """Whether it is about to run."""
-        return self.type is StateType.PENDING
-
-    def is_running(self) -> bool:
-        """Whether it runs."""
-        return self.type is StateType.RUNNING
-
-    def is_completed(self) -> bool:
-        """Whether it ended well."""
-        return self.type is StateType.COMPLETED
-
-    def is_failed(self) -> bool:
-        """Whether it ended with an exception."""
-        return self.type is StateType.FAILED
-
-    def is_crashed(self) -> bool:
-        """Whether its process died."""
-        return self.type is StateType.CRASHED
-
-    def is_cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self.type is StateType.CANCELLED
-
 
 @dataclass(slots=True)
 class Outcome:
@@ -167,7 +139,7 @@ def of_value(value: Any) -> Outcome:
     Args:
         value: what the function returned, its futures already resolved.
     """
-    if not isinstance(value, State) or not value.is_final:
+    if not isinstance(value, State) or not value.is_final():
         return Outcome(StateType.COMPLETED, "Completed", value=value)
     name = value.name or value.type.capitalize()
     if value.type is StateType.COMPLETED:

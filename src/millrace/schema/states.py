@@ -93,7 +93,46 @@ class StateCreate(Model):
             self.state_details = self.state_details.model_copy(update={"scheduled_time": now()})
         return self
 
-    @property
+    def is_scheduled(self) -> bool:
+        """Whether it waits for a time."""
+        return self.type is StateType.SCHEDULED
+
+    def is_pending(self) -> bool:
+        """Whether it is about to run."""
+        return self.type is StateType.PENDING
+
+    def is_running(self) -> bool:
+        """Whether it runs."""
+        return self.type is StateType.RUNNING
+
+    def is_completed(self) -> bool:
+        """Whether it ended well."""
+        return self.type is StateType.COMPLETED
+
+    def is_failed(self) -> bool:
+        """Whether it ended with an exception."""
+        return self.type is StateType.FAILED
+
+    def is_crashed(self) -> bool:
+        """Whether its process died."""
+        return self.type is StateType.CRASHED
+
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.type is StateType.CANCELLED
+
+    def is_cancelling(self) -> bool:
+        """Whether it is being cancelled: somebody still has to say that nothing of it is left."""
+        return self.type is StateType.CANCELLING
+
+    def is_paused(self) -> bool:
+        """Whether it waits for somebody to resume it: Paused or Suspended."""
+        return self.type is StateType.PAUSED
+
+    def is_suspended(self) -> bool:
+        """Whether it is paused without a process: a worker runs it from its start when it is resumed."""
+        return self.type is StateType.PAUSED and self.state_details.pause_reschedule
+
     def is_final(self) -> bool:
         """Whether nothing follows."""
         return self.type in TERMINAL

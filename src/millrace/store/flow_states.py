@@ -94,7 +94,7 @@ def _beside(tx: Transaction, run: Run, current: State | None, decision: Decision
     state = decision.state
     if state is None or state.type is not S.SCHEDULED:
         return {}
-    if current is not None and current.is_final:
+    if current is not None and current.is_final():
         return _rerun(run, state)
     if decision.status is SetStateStatus.REJECT and state.name == "AwaitingRetry":
         policy = {**run["empirical_policy"], "retry_type": "in_process"}

@@ -55,7 +55,7 @@ def enter(run: Run, state: State) -> tuple[Run, Change]:
         "in_process": False,
         **_times(run, state),
     }
-    if state.is_final:
+    if state.is_final():
         columns["lease_expires"] = None
     leased = columns.get("lease_expires", run.get("lease_expires")) is not None
     columns["slot"] = leased or state.type in _HOLDS_SLOT
@@ -66,7 +66,7 @@ def _times(run: Run, state: State) -> Run:
     scheduled = state.state_details.scheduled_time if state.type is StateType.SCHEDULED else None
     columns: Run = {
         "next_scheduled_start_time": scheduled,
-        "end_time": state.timestamp if state.is_final else None,
+        "end_time": state.timestamp if state.is_final() else None,
     }
     if run.get("state_type") == "RUNNING":
         spent = (state.timestamp - run["state_timestamp"]).total_seconds()

@@ -179,5 +179,5 @@ def mirror(tx: Transaction, task_run_id: UUID, flow_run_id: UUID, state: State) 
     if state.type is StateType.RUNNING:
         changes["start_time"] = row.start_time or state.timestamp
         changes["run_count"] = row.run_count + 1
-    changes["end_time"] = state.timestamp if state.is_final else None
+    changes["end_time"] = state.timestamp if state.is_final() else None
     tx.connection.execute(task_runs.update().where(_c.id == task_run_id).values(changes))

@@ -82,7 +82,7 @@ def ship_logs(job: Job, client: Any, tail: output.OutputTail | None) -> None:
 def _report(job: Job, code: int | None, client: Any, reason: str | None) -> None:
     flow_run: FlowRun = client.read_flow_run(job.flow_run_id)
     state = flow_run.state
-    if state is None or state.is_final or (job.lease is not None and flow_run.attempt != job.attempt):
+    if state is None or state.is_final() or (job.lease is not None and flow_run.attempt != job.attempt):
         return
     text = reason or f"The process of the run {describe(code)}."
     if state.type is StateType.CANCELLING:

@@ -339,7 +339,7 @@ class Worker:
         except NotFound:
             attempt.abandon(at_once=True)
             return
-        ended = flow_run.state is not None and flow_run.state.is_final and flow_run.attempt == attempt.job.attempt
+        ended = flow_run.state is not None and flow_run.state.is_final() and flow_run.attempt == attempt.job.attempt
         attempt.abandon(at_once=not ended)
 
     def _heed_cancellations(self, client: Any) -> None:
