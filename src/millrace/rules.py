@@ -13,9 +13,11 @@
 7. only a run that waits under the name Scheduled becomes Late;
 8. a deployment without a free slot lets the run wait (or cancels it, as its collision strategy says);
 9. RUNNING waits for the scheduled time;
-10. FAILED with retries left becomes AwaitingRetry.
+10. FAILED with retries left becomes AwaitingRetry;
+11. only what runs is paused, each pause fires once, and only a run of a deployment that is nobody's part is suspended;
+12. a pause that lasted longer than it may fails the run.
 
-`force` passes over the rules that are policy (7 to 10), never over those that keep a promise.
+`force` passes over the rules that are policy (7 to 12), never over those that keep a promise.
 """
 
 from __future__ import annotations
@@ -61,6 +63,10 @@ class Facts:
         leased: somebody holds the run, and says that he lives.
         holds: the proposer is that somebody.
         has_infrastructure: a process or container was reported for the run.
+        deployed: it is a run of a deployment, so that it can be run from its start by somebody else.
+        nested: it is a part of another run.
+        pause_keys: the pauses that have fired.
+        resuming: it was suspended and is on its way back: entering RUNNING is no new try.
         slot_free: its deployment has a free slot.
         cancel_new: a run that finds no free slot is cancelled instead of waiting.
     """
@@ -73,6 +79,10 @@ class Facts:
     leased: bool = False
     holds: bool = False
     has_infrastructure: bool = False
+    deployed: bool = False
+    nested: bool = False
+    pause_keys: tuple[str, ...] = ()
+    resuming: bool = False
     slot_free: bool = True
     cancel_new: bool = False
 
@@ -136,7 +146,7 @@ def _finished(current: State | None, proposed: StateCreate, facts: Facts) -> Sta
     waited = current is not None and current.type in (S.SCHEDULED, S.PENDING)
     if current is not None and waited and proposed.type is S.PENDING:
         details = details.model_copy(update={"scheduled_time": current.state_details.scheduled_time})
-    if waited and proposed.type is S.RUNNING and name == "Running" and facts.run_count > 0:
+    if waited and proposed.type is S.RUNNING and name == "Running" and facts.run_count > 0 and not facts.resuming:
         name = "Retrying"
     return State(
         type=proposed.type,
@@ -177,7 +187,8 @@ def _cancelling_ends(current: State, proposed: StateCreate, facts: Facts) -> Dec
 def _holder_is_not_disturbed(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:
     if not facts.leased or facts.holds:
         return None
-    if proposed.type is S.SCHEDULED or (proposed.type is S.PENDING and current.type is S.SCHEDULED):
+    resumes = proposed.type is S.SCHEDULED and current.is_suspended()  # its process may still be on its way out
+    if (proposed.type is S.SCHEDULED and not resumes) or (proposed.type is S.PENDING and current.type is S.SCHEDULED):
         return _abort(current, f"The run is {current.name} and somebody runs it: cancel it first.")
     if proposed.type is S.CANCELLED and current.type in (S.PENDING, S.RUNNING, S.PAUSED, S.SCHEDULED):
         cancelling = named("Cancelling", proposed.message).model_copy(update={"timestamp": facts.now})
@@ -186,7 +197,8 @@ def _holder_is_not_disturbed(current: State, proposed: StateCreate, facts: Facts
 
 
 def _cancel_what_nobody_runs(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:
-    idle = current.type in (S.SCHEDULED, S.PENDING, S.PAUSED) and not facts.leased and not facts.has_infrastructure
+    left = current.is_suspended() or current.name == "Resuming" or not facts.has_infrastructure
+    idle = current.type in (S.SCHEDULED, S.PENDING, S.PAUSED) and not facts.leased and left
     if proposed.type is not S.CANCELLING or not idle:
         return None
     cancelled = named("Cancelled", proposed.message).model_copy(update={"timestamp": facts.now})
@@ -248,6 +260,43 @@ def _retry(current: State, proposed: StateCreate, facts: Facts) -> Decision | No
     return _reject(retry_state(proposed, facts), "Retrying")
 
 
+def _pause(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:
+    if proposed.type is not S.PAUSED:
+        return None
+    verb = "suspend" if proposed.is_suspended() else "pause"
+    if current.type is not S.RUNNING:
+        return _reject(current, f"Cannot {verb} a run that is not running: it is {current.name}.")
+    if proposed.state_details.pause_key in facts.pause_keys:
+        return _reject(current, f"This {verb} has already fired.")
+    if proposed.is_suspended() and facts.nested:
+        return _abort(current, "Cannot suspend a subflow: its process is that of another run. Suspend that one.")
+    if proposed.is_suspended() and not facts.deployed:
+        return _abort(current, "Cannot suspend a run without a deployment: nobody could run it again. Pause it.")
+    return None
+
+
+_ENDS_A_PAUSE = (S.CANCELLING, S.CANCELLED, S.CRASHED)
+
+
+def _resume(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:
+    if current.type is not S.PAUSED or proposed.type in _ENDS_A_PAUSE:
+        return None
+    if proposed.type is S.PENDING:
+        return _reject(current, f"A run that is {current.name} is resumed first.")
+    if current.is_suspended() and not facts.deployed and proposed.type in (S.SCHEDULED, S.RUNNING):
+        return _reject(current, "Cannot resume a suspended run whose deployment is gone.")
+    limit = current.state_details.pause_timeout
+    if limit is None or facts.now < limit:
+        return None
+    return _reject(pause_over(current, facts), "The pause lasted longer than it may: the run cannot be resumed.")
+
+
+def pause_over(paused: State, facts: Facts) -> State:
+    """The state of a run that nobody resumed in time."""
+    failed = named("Failed", f"The run was {(paused.name or 'Paused').lower()} and nobody resumed it in time.")
+    return failed.model_copy(update={"timestamp": facts.now})
+
+
 def retry_state(failed: StateCreate, facts: Facts) -> State:
     """The state of a run that failed and is to be run again."""
     state = scheduled(facts.now + timedelta(seconds=facts.retry_delay), "AwaitingRetry", failed.message)
@@ -273,9 +322,9 @@ def lost(current: State, facts: Facts, holder: str, *, again: bool) -> State | N
         after = named("Cancelled", f"{reason} The run was being cancelled.")
     elif current.type is S.PENDING and again:
         after = scheduled(waits, message=f"{reason} The run had not begun.")
-    elif current.type is S.SCHEDULED and again:
+    elif (current.type is S.SCHEDULED and again) or current.is_suspended():
         return None
-    elif current.type is S.RUNNING and again and facts.run_count <= facts.retries:
+    elif current.type in (S.RUNNING, S.PAUSED) and again and facts.run_count <= facts.retries:
         after = scheduled(facts.now + timedelta(seconds=facts.retry_delay), "AwaitingRetry", reason)
     else:
         after = named("Crashed", reason)
@@ -292,4 +341,11 @@ _RULES: tuple[Rule, ...] = (
     _cancel_what_nobody_runs,
     _two_do_not_start_one_run,
 )
-_POLICY: tuple[Rule, ...] = (_late_means_scheduled, _slot_of_the_deployment, _wait_for_the_time, _retry)
+_POLICY: tuple[Rule, ...] = (
+    _late_means_scheduled,
+    _slot_of_the_deployment,
+    _wait_for_the_time,
+    _retry,
+    _pause,
+    _resume,
+)

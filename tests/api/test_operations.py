@@ -337,3 +337,31 @@ def median(call: Callable[[], Any], times: int = 30) -> float:
         call()
         spans.append(time.perf_counter() - started)
     return sorted(spans)[len(spans) // 2]
+
+
+def test_inputs_of_runs_and_resuming(running: Running) -> None:
+    client, run = running.client, running.begin("asks")["flow_run"]
+    place = f"/flow_runs/{run['id']}"
+    keys = {part: f"paused-1-{part}" for part in ("schema", "description", "response")}
+    details = {"pause_key": "1", "run_input_keyset": keys}
+    paused = client.post(f"{place}/set_state", json={"state": {"type": "PAUSED", "state_details": details}})
+    assert paused.json()["status"] == "ACCEPT"
+    schema = json.dumps({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+    assert client.post(f"{place}/input", json={"key": keys["schema"], "value": schema}).status_code == 201
+    assert client.post(f"{place}/input", json={"key": keys["schema"], "value": "{}"}).status_code == 409
+    assert client.post(f"{place}/input", json={"key": "a_b", "value": "{}"}).status_code == 422
+    told = client.get(f"{place}/input/{keys['schema']}")
+    assert (told.status_code, told.text, told.headers["content-type"]) == (200, schema, "text/plain; charset=utf-8")
+    wrong = client.post(f"{place}/resume", json={"run_input": {"n": "x"}})
+    assert (wrong.status_code, wrong.json()["status"], wrong.json()["state"]["type"]) == (200, "REJECT", "PAUSED")
+    assert "'n'" in wrong.json()["details"]["reason"]
+    right = client.post(f"{place}/resume", json={"run_input": {"n": 1}})
+    assert (right.status_code, right.json()["state"]["type"]) == (201, "RUNNING")
+    assert client.get(f"{place}/input/{keys['response']}").json() == {"n": 1}
+    [found] = client.post(f"{place}/input/filter", json={"prefix": "paused-1-resp"}).json()
+    assert (found["key"], json.loads(found["value"]), found["sender"]) == (keys["response"], {"n": 1}, None)
+    again = client.post(f"{place}/resume")
+    assert (again.status_code, again.json()["status"], again.json()["state"]) == (200, "ABORT", None)
+    assert client.delete(f"{place}/input/{keys['response']}").status_code == 204
+    assert client.get(f"{place}/input/{keys['response']}").status_code == 404
+    assert client.post(f"/flow_runs/{UNKNOWN}/resume").status_code == 404

@@ -240,3 +240,86 @@ def test_every_history_is_a_path_and_terminal_stays(
             raise AssertionError("nothing changes on ABORT and WAIT")
         runs += decision_state.type is S.RUNNING
         current = decision_state
+
+
+def paused(name: str = "Paused", **details: object) -> State:
+    return State(type=S.PAUSED, name=name, state_details=StateDetails(pause_reschedule=name == "Suspended", **details))
+
+
+def pausing(name: str = "Paused", key: str | None = "1") -> StateCreate:
+    return proposal(name, pause_key=key, pause_reschedule=name == "Suspended")
+
+
+DEPLOYED = {"deployed": True}
+
+
+@pytest.mark.parametrize("name", ["Paused", "Suspended"])
+def test_only_what_runs_is_paused(name: str) -> None:
+    assert decide(named("Running"), pausing(name), facts(**DEPLOYED)).status is ACCEPT
+    for other in ("Scheduled", "Pending", "Paused", "Resuming"):
+        current = named(other)
+        decision = decide(current, pausing(name), facts(**DEPLOYED))
+        assert (decision.status, decision.state) == (REJECT, current)
+        assert other in (decision.reason or "")
+
+
+@pytest.mark.parametrize("name", ["Paused", "Suspended"])
+def test_a_pause_fires_once(name: str) -> None:
+    current = named("Running")
+    decision = decide(current, pausing(name, "ask"), facts(pause_keys=("1", "ask"), **DEPLOYED))
+    assert (decision.status, decision.state) == (REJECT, current)
+    assert decide(current, pausing(name, "other"), facts(pause_keys=("1", "ask"), **DEPLOYED)).status is ACCEPT
+
+
+def test_only_a_run_of_a_deployment_that_is_nobodys_part_is_suspended() -> None:
+    current = named("Running")
+    assert decide(current, pausing("Suspended"), facts()).status is ABORT
+    assert decide(current, pausing("Suspended"), facts(deployed=True, nested=True)).status is ABORT
+    assert decide(current, pausing("Paused"), facts(nested=True)).status is ACCEPT
+
+
+@pytest.mark.parametrize("asked", ["Running", "Scheduled", "Completed", "Failed"])
+def test_a_pause_that_lasted_too_long_fails_the_run(asked: str) -> None:
+    for name in ("Paused", "Suspended"):
+        current = paused(name, pause_timeout=NOW - timedelta(seconds=1))
+        decision = decide(current, proposal(asked), facts(**DEPLOYED))
+        assert decision.status is REJECT and decision.state is not None
+        assert decision.state.type is S.FAILED and name.lower() in (decision.state.message or "")
+        in_time = paused(name, pause_timeout=NOW + timedelta(seconds=1))
+        assert decide(in_time, proposal(asked), facts(**DEPLOYED)).status is ACCEPT
+
+
+@pytest.mark.parametrize("asked", ["Cancelling", "Cancelled", "Crashed"])
+def test_a_pause_that_lasted_too_long_can_still_be_cancelled(asked: str) -> None:
+    current = paused("Paused", pause_timeout=NOW - timedelta(seconds=1))
+    decision = decide(current, proposal(asked), facts(has_infrastructure=True))
+    assert (decision.status, decision.state and decision.state.type) == (ACCEPT, NAMES[asked])
+
+
+def test_a_suspended_run_has_nothing_left_to_be_stopped() -> None:
+    for current in (paused("Suspended"), scheduled(NOW, "Resuming")):
+        decision = decide(current, proposal("Cancelling"), facts(has_infrastructure=True, **DEPLOYED))
+        assert (decision.status, decision.state and decision.state.type) == (REJECT, S.CANCELLED)
+    held = decide(paused("Paused"), proposal("Cancelling"), facts(has_infrastructure=True))
+    assert (held.status, held.state and held.state.type) == (ACCEPT, S.CANCELLING)
+
+
+def test_a_suspended_run_is_resumed_while_its_process_is_on_its_way_out() -> None:
+    assert decide(paused("Suspended"), proposal("Scheduled"), facts(leased=True, **DEPLOYED)).status is ACCEPT
+    assert decide(paused("Paused"), proposal("Scheduled"), facts(leased=True, **DEPLOYED)).status is ABORT
+    assert decide(scheduled(NOW, "Resuming"), proposal("Pending"), facts(leased=True, **DEPLOYED)).status is ABORT
+    gone = decide(paused("Suspended"), proposal("Scheduled"), facts())
+    assert gone.status is REJECT and gone.state is not None and gone.state.is_suspended()
+
+
+def test_a_resumed_run_is_no_new_try() -> None:
+    decision = decide(named("Pending"), proposal("Running"), facts(run_count=1, resuming=True))
+    assert decision.state is not None and decision.state.name == "Running"
+
+
+def test_the_end_of_a_holder_crashes_a_paused_run_and_frees_a_suspended_one() -> None:
+    crashed = lost(paused("Paused"), facts(run_count=1), "w", again=True)
+    assert crashed is not None and crashed.type is S.CRASHED
+    retried = lost(paused("Paused"), facts(run_count=1, retries=1), "w", again=True)
+    assert retried is not None and retried.name == "AwaitingRetry"
+    assert lost(paused("Suspended"), facts(run_count=1), "w", again=False) is None

@@ -22,7 +22,15 @@ from types import MappingProxyType
 import httpx
 
 ONCE = frozenset(
-    {"create_artifact", "create_deployment_schedules", "create_work_pool", "create_work_queue", "release_lease"}
+    {
+        "create_artifact",
+        "create_deployment_schedules",
+        "create_flow_run_input",
+        "create_work_pool",
+        "create_work_queue",
+        "release_lease",
+        "resume_flow_run",
+    }
 )
 """Operations that would do a second thing, or fail, when sent twice."""
 

@@ -30,6 +30,7 @@ from millrace.schema.events import Event, EventPage, EventQuery
 from millrace.schema.fields import JsonObject
 from millrace.schema.flows import Flow, FlowCreate
 from millrace.schema.graphs import RunGraph
+from millrace.schema.inputs import FlowRunInput, FlowRunInputCreate, FlowRunInputQuery, RunResume
 from millrace.schema.limits import LeaseSlots, LimitTaken, RenewSlots, ReturnSlots, SlotLease, TakeSlots
 from millrace.schema.logs import Log, LogCreate, LogQuery
 from millrace.schema.operations import Counters, ServerInfo, ServerStorage
@@ -142,6 +143,28 @@ class Client(Workplaces):
     ) -> OrchestrationResult:
         """Propose a state; the judge answers ACCEPT, REJECT (with the state to take), ABORT or WAIT."""
         return self._call("set_flow_run_state", id, body=body, fields=fields)
+
+    def resume_flow_run(self, id: UUID, body: RunResume | None = None, **fields: Any) -> OrchestrationResult:
+        """Let a paused run go on, with the input it waits for; the answer says whether it does."""
+        return self._call("resume_flow_run", id, body=body, fields=fields)
+
+    def create_flow_run_input(self, id: UUID, body: FlowRunInputCreate | None = None, **fields: Any) -> None:
+        """Hand something to a run."""
+        self._call("create_flow_run_input", id, body=body, fields=fields)
+
+    def filter_flow_run_inputs(
+        self, id: UUID, body: FlowRunInputQuery | None = None, **fields: Any
+    ) -> list[FlowRunInput]:
+        """The inputs of a run whose key begins so, the oldest first."""
+        return self._call("filter_flow_run_inputs", id, body=body, fields=fields)
+
+    def read_flow_run_input(self, id: UUID, key: str) -> str:
+        """The value of one input: JSON, as text."""
+        return self._call("read_flow_run_input", id, key)
+
+    def delete_flow_run_input(self, id: UUID, key: str) -> None:
+        """Forget an input."""
+        self._call("delete_flow_run_input", id, key)
 
     def read_flow_run_states(self, flow_run_id: UUID) -> list[State]:
         """All states a run had, oldest first."""

@@ -9,73 +9,29 @@ Source of the shapes: the Prefect 3 REST API, version 0.8.4, as its client 3.8.8
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from millrace.schema import artifacts, deployments, events, flows, graphs, limits, logs, pools, queries, runs, states
+from millrace.schema import (
+    artifacts,
+    deployments,
+    events,
+    flows,
+    graphs,
+    inputs,
+    limits,
+    logs,
+    pools,
+    queries,
+    runs,
+    states,
+)
 from millrace.schema.fields import DateTime, JsonObject, Model
+from millrace.schema.operation import Operation, Stream
 
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation of the API.
-
-    Args:
-        name: the name of the handler and of the method of both clients.
-        method: the HTTP method.
-        path: below `/api`; names in braces are parameters.
-        answer: the type of the answer's JSON; None: no body.
-        body: the type of the request's JSON; None: no body.
-        query: the query parameters and their types.
-        status: the status of success. Where the original answers 200 for a thing that existed and 201 for a new one,
-            the handler says which.
-        paths: the types of the path parameters that are not UUIDs.
-        body_optional: an absent body is an empty one.
-        doc: one line for people.
-    """
-
-    name: str
-    method: Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
-    path: str
-    answer: Any = None
-    body: Any = None
-    status: int = 200
-    query: dict[str, Any] = field(default_factory=dict)
-    paths: dict[str, Any] = field(default_factory=dict)
-    body_optional: bool = False
-    doc: str = ""
-
-    @property
-    def path_parameters(self) -> dict[str, Any]:
-        """The names in the path and their types, in order."""
-        return {name: self.paths.get(name, UUID) for name in re.findall(r"{(\w+)}", self.path)}
-
-    @property
-    def ours(self) -> bool:
-        """Whether Prefect does not have it."""
-        return "/millrace" in self.path
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A connection that stays open.
-
-    Args:
-        name: the name of its handler in `server/streams.py`.
-        kind: websocket, or server-sent events.
-        path: below `/api`.
-        doc: one line for people.
-    """
-
-    name: str
-    kind: Literal["websocket", "sse"]
-    path: str
-    doc: str = ""
+__all__ = ["OPERATIONS", "STREAMS", "Counters", "Operation", "ServerInfo", "ServerStorage", "Stream"]
 
 
 class ServerInfo(Model):
@@ -95,12 +51,6 @@ class ServerStorage(Model):
     default_result_storage_block_id: UUID | None = None
 
 
-class RunResume(Model):
-    """The body of resume."""
-
-    run_input: JsonObject | None = None
-
-
 class Counters(Model):
     """How busy a server is: what `millrace status` shows."""
 
@@ -115,6 +65,7 @@ class Counters(Model):
 
 
 NAMED = {"name": str}
+KEYED = {"key": str}
 POOL = {"work_pool_name": str}
 Op = Operation
 
@@ -149,6 +100,26 @@ OPERATIONS: tuple[Operation, ...] = (
         201,
         doc="propose a state; the judge answers ACCEPT, REJECT (with the state to take), ABORT or WAIT",
     ),
+    Op(
+        "resume_flow_run",
+        "POST",
+        "/flow_runs/{id}/resume",
+        states.OrchestrationResult,
+        inputs.RunResume,
+        201,
+        body_optional=True,
+        doc="let a paused run go on, with the input it waits for; a wrong input is rejected and the run stays paused",
+    ),
+    Op("create_flow_run_input", "POST", "/flow_runs/{id}/input", None, inputs.FlowRunInputCreate, 201),
+    Op(
+        "filter_flow_run_inputs",
+        "POST",
+        "/flow_runs/{id}/input/filter",
+        list[inputs.FlowRunInput],
+        inputs.FlowRunInputQuery,
+    ),
+    Op("read_flow_run_input", "GET", "/flow_runs/{id}/input/{key}", str, paths=KEYED, text=True, doc="its value"),
+    Op("delete_flow_run_input", "DELETE", "/flow_runs/{id}/input/{key}", status=204, paths=KEYED),
     Op("read_flow_run_states", "GET", "/flow_run_states/", list[states.State], query={"flow_run_id": UUID}),
     Op(
         "read_flow_run_graph",

@@ -9,8 +9,6 @@ NOT_YET: tuple[tuple[str, str], ...] = (
     ("/block_schemas", "blocks"),
     ("/block_types", "blocks"),
     ("/concurrency_limits", "concurrency limits by tag"),
-    ("/flow_runs/{id}/input", "inputs of runs"),
-    ("/flow_runs/{id}/resume", "pausing and resuming runs"),
     ("/v2/concurrency_limits", "concurrency limits"),
     ("/variables", "variables"),
     ("/saved_searches", "saved searches"),

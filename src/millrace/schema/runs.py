@@ -323,11 +323,3 @@ class ReleaseLease(Model):
     flow_run_id: UUID
     attempt: int
     reason: str | None = None
-
-
-class RunInput(Model):
-    """A value a person or another run hands to a waiting run."""
-
-    key: str
-    value: Any
-    sender: str | None = None

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
@@ -77,6 +78,7 @@ class OperationRoute(APIRoute):
             operation_id=operation.name,
             response_model=operation.answer,
             status_code=operation.status,
+            response_class=PlainTextResponse if operation.text else JSONAnswer,
         )
         pattern = self.path_regex.pattern.removesuffix("$").removesuffix("/")
         self.path_regex = re.compile(pattern + "/?$")
@@ -101,7 +103,7 @@ class OperationRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != self.operation.method:
-            response = not_served(scope, 405)
+            response: Response = not_served(scope, 405)
         else:
             try:
                 response = await self._respond(scope, receive)
@@ -111,7 +113,7 @@ class OperationRoute(APIRoute):
                 response = answer_to(error)
         await response(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> JSONAnswer:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
         if self._noisy:
             self._context.used()
         headers: dict[str, str] = scope["millrace.headers"]
@@ -142,8 +144,10 @@ class OperationRoute(APIRoute):
         sent = parse_qs(scope["query_string"].decode("latin-1"))
         return {name: kind.validate_python(sent.get(name, [None])[-1]) for name, kind in self._query.items()}
 
-    def _render(self, answer: Any) -> JSONAnswer:
+    def _render(self, answer: Any) -> Response:
         status = self.operation.status
+        if self.operation.text:
+            return PlainTextResponse(answer, status)
         if isinstance(answer, Answer):
             answer, status = answer.value, answer.status
         if status == 204:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from millrace import rules
 from millrace.errors import AlreadyExists
 from millrace.rules import Decision, Facts
+from millrace.schema.fields import new_id
 from millrace.schema.flows import FlowCreate
 from millrace.schema.runs import BeginRun, BegunRun, FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import (
@@ -25,7 +26,7 @@ from millrace.schema.states import (
     StateType,
     WaitDetails,
 )
-from millrace.store import flow_runs, flows, history, slots
+from millrace.store import flow_runs, flows, history, inputs, slots
 from millrace.store.database import Transaction
 from millrace.store.history import Run
 from millrace.store.tables import deployments
@@ -72,6 +73,10 @@ def facts_of(tx: Transaction, run: Run, *, force: bool = False) -> Facts:
         leased=run["lease_expires"] is not None,
         holds=run["id"] in tx.held,
         has_infrastructure=run["infrastructure_pid"] is not None,
+        deployed=run["deployment_id"] is not None,
+        nested=run["parent_task_run_id"] is not None,
+        pause_keys=tuple(policy.pause_keys or ()),
+        resuming=bool(policy.resuming),
     )
 
 
@@ -92,16 +97,40 @@ def _facts(tx: Transaction, run: Run, proposed: StateCreate, force: bool) -> Fac
 def _beside(tx: Transaction, run: Run, current: State | None, decision: Decision) -> dict[str, Any]:
     """What else of a run changes with a state."""
     state = decision.state
-    if state is None or state.type is not S.SCHEDULED:
+    if state is None:
         return {}
+    if state.type is not S.SCHEDULED:
+        return _pauses(run, state)
     if current is not None and current.is_final():
-        return _rerun(run, state)
+        return {**_rerun(run, state), **anew(tx, run)}
     if decision.status is SetStateStatus.REJECT and state.name == "AwaitingRetry":
-        policy = {**run["empirical_policy"], "retry_type": "in_process"}
-        return {"in_process": True, "empirical_policy": policy}
+        return {"in_process": True, **anew(tx, run, retry_type="in_process")}
     if state.name == "AwaitingRetry" and run["id"] in tx.held:
-        return {"in_process": True}
+        return {"in_process": True, **anew(tx, run)}
+    if current is not None and current.is_suspended():
+        # its process may still be on its way out: the lease goes with it
+        return {"empirical_policy": {**run["empirical_policy"], "resuming": True}}
     return {"lease_holder": None, "lease_expires": None} if run["lease_expires"] is not None else {}
+
+
+def _pauses(run: Run, state: State) -> dict[str, Any]:
+    """What the policy of a run remembers of its pauses."""
+    policy = run["empirical_policy"]
+    if state.type is S.PAUSED:
+        fired = [*(policy.get("pause_keys") or []), state.state_details.pause_key or str(new_id())]
+        return {"empirical_policy": {**policy, "pause_keys": fired}}
+    if not policy.get("resuming") or not (state.type is S.RUNNING or state.is_final()):
+        return {}
+    beside: dict[str, Any] = {"empirical_policy": {**policy, "resuming": False}}
+    if state.type is S.RUNNING:
+        beside["run_count"] = run["run_count"]  # it goes on with the same try
+    return beside
+
+
+def anew(tx: Transaction, run: Run, **policy: Any) -> dict[str, Any]:
+    """A run is tried again from its start: its pauses fire again, and ask again."""
+    inputs.forget_pauses(tx, run["id"], run["empirical_policy"].get("pause_keys") or ())
+    return {"empirical_policy": {**run["empirical_policy"], "pause_keys": [], "resuming": False, **policy}}
 
 
 def _rerun(run: Run, state: State) -> dict[str, Any]:

@@ -235,7 +235,8 @@ def reap(tx: Transaction, limit: int) -> int:
                 runs.update().where(_c.id == run["id"]).values(**_FREE, in_process=False, slot=False, updated=tx.now)
             )
         else:
-            history.move(tx, run, state, **_FREE)
+            beside = flow_states.anew(tx, run) if state.name == "AwaitingRetry" else {}
+            history.move(tx, run, state, **_FREE, **beside)
     return len(rows)
 
 

@@ -31,13 +31,14 @@ def check_schema(schema: JsonObject | None) -> None:
         raise InvalidInput("parameter_openapi_schema is nested too deep.") from None
 
 
-def check(parameters: JsonObject, schema: JsonObject | None, *, complete: bool) -> None:
+def check(parameters: JsonObject, schema: JsonObject | None, *, complete: bool, noun: str = "Parameter") -> None:
     """That parameters fit the schema of their flow.
 
     Args:
         parameters: by name.
         schema: the flow's parameter schema; without properties everything fits.
         complete: every parameter without a default must be there.
+        noun: what one of them is called in messages.
 
     Raises:
         ParameterError: one is unknown, missing or of the wrong type; the message names it.
@@ -45,11 +46,11 @@ def check(parameters: JsonObject, schema: JsonObject | None, *, complete: bool) 
     properties = (schema or {}).get("properties")
     if schema is None or not isinstance(properties, dict):
         return
-    _known(parameters, schema, properties)
+    _known(parameters, schema, properties, noun)
     required = [name for name in schema.get("required") or [] if isinstance(name, str)]
     missing = [name for name in required if name not in parameters]
     if complete and missing:
-        raise ParameterError(f"Parameter {_names(missing)} is missing: it has no default. Give it a value.")
+        raise ParameterError(f"{noun} {_names(missing)} is missing: it has no default. Give it a value.")
     given = {name: value for name, value in parameters.items() if value is not None or name in required}
     try:
         checker = Draft202012Validator({**schema, "required": []}, registry=Registry())
@@ -59,23 +60,23 @@ def check(parameters: JsonObject, schema: JsonObject | None, *, complete: bool) 
     except RecursionError:
         raise InvalidInput("parameter_openapi_schema refers to itself without end.") from None
     if problems:
-        raise ParameterError("; ".join(_problem(error) for error in problems[:_SHOWN]) + ".")
+        raise ParameterError("; ".join(_problem(error, noun) for error in problems[:_SHOWN]) + ".")
 
 
-def _known(parameters: JsonObject, schema: JsonObject, properties: dict[str, Any]) -> None:
+def _known(parameters: JsonObject, schema: JsonObject, properties: dict[str, Any], noun: str) -> None:
     unknown = [name for name in parameters if name not in properties]
     if unknown and schema.get("additionalProperties", False) is False:
         takes = f"It takes: {_names(properties)}." if properties else "It takes none."
-        raise ParameterError(f"Parameter {_names(unknown)} is unknown to the flow. {takes}")
+        raise ParameterError(f"{noun} {_names(unknown)} is unknown to the flow. {takes}")
 
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in list(names)[:20])
 
 
-def _problem(error: ValidationError) -> str:
+def _problem(error: ValidationError, noun: str) -> str:
     place = list(error.path)
     if not place:
         return str(error.message)[:500]
     inside = "".join(f"[{part!r}]" for part in place[1:])
-    return f"Parameter {place[0]!r}{inside}: {error.message[:500]}"
+    return f"{noun} {place[0]!r}{inside}: {error.message[:500]}"

@@ -135,6 +135,18 @@ flow_run_states = Table(
     sqlite_autoincrement=True,
 )
 
+flow_run_inputs = Table(
+    "flow_run_inputs",
+    metadata,
+    _id(),
+    *_dates(),
+    Column("flow_run_id", Uuid, *_to("flow_runs.id"), nullable=False),
+    Column("key", Words, nullable=False),
+    Column("value", Words, nullable=False),
+    Column("sender", Words),
+    UniqueConstraint("flow_run_id", "key"),
+)
+
 task_runs = Table(
     "task_runs",
     metadata,

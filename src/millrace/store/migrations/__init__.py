@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, inspect, select
 
 from millrace.errors import Conflict
-from millrace.store.migrations import m0001_first_tables
+from millrace.store.migrations import m0001_first_tables, m0002_flow_run_inputs
 from millrace.store.tables import migrations
 
 
@@ -27,7 +27,10 @@ class Migration(NamedTuple):
     up: Callable[[Connection], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "first tables", m0001_first_tables.up),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "first tables", m0001_first_tables.up),
+    Migration(2, "flow run inputs", m0002_flow_run_inputs.up),
+)
 
 
 def migrate(connection: Connection, now: datetime, where: object) -> None:
