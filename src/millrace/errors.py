@@ -5,7 +5,8 @@ those libraries are used; the user's own exception is never wrapped when it is r
 
     MillraceError
     ├─ InvalidInput 422     ParameterError · EntrypointError · ScheduleError · SettingsError · SpecError · ClosureError
-    ├─ NotFound 404         MissingFlow · MissingDeployment
+    │                       SerializationError · UnreadableResult
+    ├─ NotFound 404         MissingFlow · MissingDeployment · MissingResult
     ├─ Ambiguous 422        UnspecifiedFlow · UnspecifiedDeployment
     ├─ Conflict 409         AlreadyExists · StateRefused · LeaseLost
     ├─ NotAllowed 403       Unauthenticated 401
@@ -14,6 +15,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
     ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut
     ├─ DeployError          BuildFailed · PushFailed · PreflightFailed · DeploymentApplyError
+    ├─ StorageUnavailable   (results cannot be written or read where they are kept)
     ├─ MissingContext       (something was asked of the current run, and there is none)
     └─ PluginMissing        (says what to install)
 
@@ -92,6 +94,35 @@ class MissingFlow(NotFound):
 
 class MissingDeployment(NotFound):
     """No deployment has this name or id."""
+
+
+class MissingResult(NotFound):
+    """A run kept no result, or what it kept is gone or has expired."""
+
+
+class SerializationError(InvalidInput):
+    """A result has no form in which it could be stored.
+
+    Attributes:
+        value: what the run returned, so that nothing computed is lost.
+    """
+
+    value: object = None
+
+
+class UnreadableResult(InvalidInput):
+    """What is stored as a result is damaged, of another program, or a pickle that nobody allowed to be read."""
+
+
+class StorageUnavailable(MillraceError):
+    """The storage of results does not answer or refuses; the message names its URL.
+
+    Attributes:
+        value: what the run returned, where it could not be written.
+    """
+
+    status = 503
+    value: object = None
 
 
 class Ambiguous(InvalidInput):

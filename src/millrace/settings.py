@@ -50,6 +50,17 @@ class Settings(BaseModel):
     flow_default_retry_delay_seconds: float = Field(0.0, ge=0, description="Their delay, in seconds.")
     task_default_retries: int = Field(0, ge=0, description="Retries of tasks that do not say.")
     task_default_retry_delay_seconds: float = Field(0.0, ge=0, description="Their delay, in seconds.")
+    results_persist: bool | None = Field(
+        None, description="Keep the results of flows and tasks that do not say. Unset: of flow runs on workers."
+    )
+    results_storage: str | None = Field(
+        None,
+        description="Where results are kept: a directory or an fsspec URL such as s3://bucket/prefix. "
+        "Unset: `results` in the data directory.",
+    )
+    results_serializer: str = Field(
+        "json", description="How results are stored: json, pickle, compressed/json, compressed/pickle or one of yours."
+    )
     display: Literal["auto", "widget", "html", "text"] = Field("auto", description="What notebooks show.")
     seed: int | None = Field(None, description="Makes the names of runs repeatable, for documents and tests.")
     allowed_hosts: str = Field("", description="Host names the TCP server answers to besides its own, by comma.")

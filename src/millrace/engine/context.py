@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from millrace.client.synchronous import Client
     from millrace.engine.logs import Spool
+    from millrace.engine.results import ResultStore
     from millrace.engine.runners import TaskRunner
     from millrace.schema.runs import FlowRun, Lease
 
@@ -44,6 +45,7 @@ class FlowRunContext:
         stoppable: stops its code.
         running: which time it runs, from 1; part of what makes task runs of a retry their own.
         children: what stops its submitted tasks.
+        results: where results are kept; what runs within this run inherits it.
         over: its function has failed or was stopped: what has not begun does not begin.
     """
 
@@ -61,6 +63,7 @@ class FlowRunContext:
     counters: dict[str, Iterator[int]] = field(default_factory=dict)
     children: set[Stoppable] = field(default_factory=set)
     over: bool = False
+    results: ResultStore | None = None
 
     @staticmethod
     def get() -> FlowRunContext | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from millrace import settings
 from millrace.client.locate import revive
-from millrace.engine import protocol, results
+from millrace.engine import protocol
 from millrace.engine.beginning import Beginning
 from millrace.engine.context import FlowRunContext, run_thread
 from millrace.engine.drivers import adrive, drive
@@ -28,10 +28,11 @@ from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, prints_logged
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
+from millrace.engine.results import ResultStore, store_for
 from millrace.engine.runners import TaskRunner
 from millrace.engine.states import RunState
 from millrace.engine.tracebacks import log_failure
-from millrace.errors import InvalidInput, RunCancelled
+from millrace.errors import RunCancelled, SerializationError, StorageUnavailable
 from millrace.schema.fields import now
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType
@@ -61,6 +62,9 @@ class FlowLike(Protocol):
     task_runner: TaskRunner
     timeout_seconds: float | None
     persist_result: bool | None
+    result_storage: Any
+    result_serializer: Any
+    cache_result_in_memory: bool
     should_validate_parameters: bool
 
     @property
@@ -98,6 +102,9 @@ class FlowRunSession:
         self.parameters = parameters
         self.beginning = beginning
         self.parent = FlowRunContext.get()
+        self.results: ResultStore = store_for(
+            flow.result_storage, flow.result_serializer, self.parent.results if self.parent else None
+        )
         self.client: Client | None = None
         self.context: FlowRunContext | None = None
         recorder()  # its log handler is in place before the first line
@@ -180,20 +187,24 @@ class FlowRunSession:
             lease,
             spool,
             self.flow.logs_prints(inherited),
+            results=self.results,
         )
         self.context.running = max(run.run_count, 1)
         if lease is not None:
             keeper().hold(Held(lease, base, self.context.stoppable, self.beginning.ends_process))
 
     def keep(self, value: Any) -> dict[str, Any] | None:
-        """Stores the result; one that has no form in JSON is an error only if storing was asked for."""
+        """Stores the result; that it cannot be stored is an error only if storing was asked for."""
         assert self.context is not None
+        run = self.context.flow_run
         try:
-            return results.keep(value, self.context.flow_run.id)
-        except InvalidInput as error:
+            return self.results.write(str(run.id), value, of=f"the flow {self.flow.name!r}")
+        except (SerializationError, StorageUnavailable) as error:
             if self.flow.persist_result:
                 raise
-            _log.debug("the result was not stored: %s", error)
+            level = logging.DEBUG if isinstance(error, SerializationError) else logging.WARNING
+            with self.context.entered():
+                _log.log(level, "The result of flow run %r was not kept: %s", run.name, error)
             return None
 
     def call(self) -> Any:
@@ -307,15 +318,18 @@ class FlowRunSession:
 
     def plan(self) -> protocol.FlowPlan:
         """What the conversation has to know."""
-        persist = self.flow.persist_result
         claimed = self.beginning.claimed
-        return protocol.FlowPlan(persist=claimed if persist is None else persist, patience=10 if claimed else 0)
+        persist = [self.flow.persist_result, settings.current().results_persist, claimed]
+        kept = next(said for said in persist if said is not None)
+        return protocol.FlowPlan(persist=kept, patience=10 if claimed else 0)
+
+    def _given(self, state: RunState) -> RunState:
+        return state.stored_in(self.results, keep_value=self.flow.cache_result_in_memory)
 
     def run(self) -> RunState:
         """Runs it to its end here."""
         try:
-            state: RunState = drive(protocol.flow_run(self.plan()), self.perform)
-            return state
+            return self._given(drive(protocol.flow_run(self.plan()), self.perform))
         except BaseException as error:
             self.beginning.ended(None, error)
             raise
@@ -325,8 +339,7 @@ class FlowRunSession:
     async def arun(self) -> RunState:
         """The same for a coroutine."""
         try:
-            state: RunState = await adrive(protocol.flow_run(self.plan()), self.aperform)
-            return state
+            return self._given(await adrive(protocol.flow_run(self.plan()), self.aperform))
         except BaseException as error:
             self.beginning.ended(None, error)
             raise

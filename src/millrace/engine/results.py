@@ -1,18 +1,32 @@
-"""Results of runs as files of JSON: a state refers to one, any process that sees the directory reads it."""
+"""Results of runs: kept in a storage, referred to by a state, read by any process that reaches the storage.
+
+A result is kept until somebody deletes it: nothing here ever does. One with an expiration is no longer given
+afterwards; it stays where it lies.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
-import os
+from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from uuid import UUID
-
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from millrace import settings
-from millrace.errors import InvalidInput, NotFound
+from millrace.engine.encoding import UnknownClass
+from millrace.engine.serializers import (
+    CompressedSerializer,
+    JSONSerializer,
+    Serializer,
+    of_description,
+    serializer,
+    written,
+)
+from millrace.engine.storages import LocalStorage, Storage, behind, default_place, storage_at
+from millrace.errors import InvalidInput, MillraceError, MissingResult, StorageUnavailable, UnreadableResult
+from millrace.schema.fields import now
 from millrace.schema.states import State, StateType
 
 
@@ -24,69 +38,240 @@ def api_implementation() -> str:
         return "3.8.8+millrace"
 
 
-def keep(value: Any, run_id: UUID) -> dict[str, Any]:
-    """Stores a result and gives the reference that goes into `State.data`.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was found under a key.
+
+    Attributes:
+        value: the result.
+        expiration: until when it holds; None: for ever.
+    """
+
+    value: Any
+    expiration: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ResultStore:
+    """Where the results of a run are kept, and how.
 
     Args:
-        value: what the run returned; anything pydantic turns into JSON.
-        run_id: the flow run's or task run's id.
+        storage: a directory or a URL that fsspec opens.
+        serializer: how values become bytes.
+
+    Example:
+        >>> store = store_for("memory://example")
+        >>> reference = store.write("total", 3)
+        >>> store.read("total").value
+        3
+    """
+
+    storage: Storage
+    serializer: Serializer
+
+    def write(self, key: str, value: Any, expires: datetime | None = None, *, of: str = "this run") -> dict[str, Any]:
+        """Keeps a value and gives the reference that goes into `State.data`.
+
+        Of several writers of one key the last holds; readers see one of the values whole.
+
+        Args:
+            key: names separated by `/`.
+            value: the value.
+            expires: until when it is given.
+            of: whose result it is, for messages.
+
+        Raises:
+            SerializationError: the serializer cannot store it.
+            StorageUnavailable: the storage cannot be reached or refuses.
+            InvalidInput: the key would leave the storage.
+        """
+        blob = written(self.serializer, value, of)
+        reference = {
+            "storage_key": self.storage.address(key),
+            "expiration": expires.isoformat() if expires else None,
+            "serializer": self.serializer.described(),
+            "prefect_version": api_implementation(),
+            "storage_block_id": None,
+        }
+        record: dict[str, Any] = {"metadata": reference}
+        try:
+            record["result"] = blob.decode()
+        except UnicodeDecodeError:
+            record |= {"result": base64.b64encode(blob).decode("ascii"), "encoding": "base64"}
+        try:
+            self.storage.write(key, json.dumps(record).encode())
+        except StorageUnavailable as error:
+            error.value = value
+            raise
+        return reference
+
+    def read(self, key: str, *, allow_pickle: bool = False) -> Kept | None:
+        """What is kept under a key; None if there is nothing or it has expired.
+
+        Args:
+            key: as it was written.
+            allow_pickle: read a pickle too, which a store that writes pickles does anyway.
+
+        Raises:
+            UnreadableResult: it is damaged, or a pickle.
+            StorageUnavailable: the storage cannot be reached or refuses.
+        """
+        record = self._record(key)
+        if record is None or record.expired:
+            return None
+        return Kept(record.value(allow_pickle or self.serializer.executes), record.expiration)
+
+    def exists(self, key: str) -> bool:
+        """Whether something is kept under a key and has not expired."""
+        record = self._record(key)
+        return record is not None and not record.expired
+
+    def _record(self, key: str) -> _Record | None:
+        data = self.storage.read(key)
+        return None if data is None else _Record.parsed(data, self.storage.address(key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A stored result before it is turned into a value."""
+
+    address: str
+    blob: bytes
+    serializer: Any
+    expiration: datetime | None
+
+    @classmethod
+    def parsed(cls, data: bytes, address: str) -> _Record:
+        try:
+            found = json.loads(data)
+            metadata, text = found["metadata"], found["result"]
+            blob = base64.b64decode(text) if found.get("encoding") == "base64" else text.encode()
+            until = metadata.get("expiration")
+            return cls(address, blob, metadata.get("serializer"), datetime.fromisoformat(until) if until else None)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UnreadableResult(
+                f"the result {address} is damaged or none of ours ({type(error).__name__}). Run the flow again, and "
+                "delete it if nothing else needs it"
+            ) from None
+
+    @property
+    def expired(self) -> bool:
+        return self.expiration is not None and self.expiration <= now()
+
+    def value(self, allow_pickle: bool) -> Any:
+        try:
+            how = of_description(self.serializer)
+        except InvalidInput as error:
+            raise UnreadableResult(f"the result {self.address} cannot be read here: {error}") from None
+        if how.executes and not allow_pickle:
+            raise UnreadableResult(
+                f"the result {self.address} is a pickle, and reading it would run whatever it says. If you trust who "
+                "wrote it: result(allow_pickle=True), or MILLRACE_RESULTS_SERIALIZER=pickle for all of them"
+            )
+        try:
+            return how.loads(self.blob)
+        except UnknownClass as error:
+            raise UnreadableResult(
+                f"the result {self.address} holds a {error}, a class that this process has not imported: import its "
+                "module first, or define it in the notebook"
+            ) from None
+        except MillraceError:
+            raise
+        except Exception as error:
+            raise UnreadableResult(
+                f"the result {self.address} cannot be read as {how.described()['type']}: "
+                f"{type(error).__name__}: {error}. It is damaged, or its class has changed since: run the flow again"
+            ) from error
+
+    def plain(self) -> Any:
+        how, blob = of_description(self.serializer), self.blob
+        if isinstance(how, CompressedSerializer):
+            how, blob = how.serializer, how.unpacked(blob)
+        if not isinstance(how, JSONSerializer):
+            raise UnreadableResult(f"the result {self.address} is no JSON: read it in Python, with result()")
+        return how.plain(blob)
+
+
+def store_for(
+    storage: str | Path | Storage | None = None,
+    how: str | Serializer | type[Serializer] | None = None,
+    parent: ResultStore | None = None,
+) -> ResultStore:
+    """The store of a flow or task: by its own arguments, else its parent run's, else the settings.
+
+    Args:
+        storage: a directory or URL, as `storage_at` takes it.
+        how: a serializer, as `serializer` takes it.
+        parent: the store of the run it belongs to.
 
     Raises:
-        InvalidInput: the value has no form in JSON.
+        InvalidInput: one of them cannot be used.
+        PluginMissing: a package for the storage is not installed; the message names it.
     """
-    try:
-        text = json.dumps(to_jsonable_python(value, inf_nan_mode="constants"))
-    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
-        raise InvalidInput(
-            f"the result of type {type(value).__name__} cannot be stored as JSON ({error}). "
-            "Return plain values, dataclasses or pydantic models, write large data to a file and return its path, "
-            "or set persist_result=False"
-        ) from None
-    directory = settings.current().results_directory
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{run_id}.json"
-    reference = {
-        "storage_key": str(path),
-        "expiration": None,
-        "serializer": {"type": "json"},
-        "prefect_version": api_implementation(),
-        "storage_block_id": None,
-    }
-    _write(path, json.dumps({"metadata": reference, "result": text}))
-    return reference
+    if storage is None and how is None and parent is not None:
+        return parent
+    place = storage if storage is not None else parent.storage if parent is not None else default_place()
+    chosen = how if how is not None else parent.serializer if parent else settings.current().results_serializer
+    return ResultStore(storage_at(place), serializer(chosen))
 
 
-def _write(path: Path, text: str) -> None:
-    """The file is there whole or not at all."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read(state: State) -> Any:
-    """The stored result of a run, from any process that sees the results directory.
+def read(state: State, *, store: ResultStore | None = None, allow_pickle: bool = False) -> Any:
+    """The stored result of a run, from any process that reaches the storage.
 
     Args:
         state: a Completed state as the server answers it.
+        store: the store of the run, where that is known: it decides whether pickles are read.
+        allow_pickle: read a pickle, which executes what it says.
 
     Raises:
-        NotFound: the run kept no result, or its file is gone.
-        InvalidInput: the file is not one of ours.
+        MissingResult: the run kept no result, or it is gone or has expired.
+        UnreadableResult: it is damaged, of a storage unknown here, or a pickle that nobody allowed.
+        StorageUnavailable: the storage cannot be reached or refuses.
     """
     if state.type is not StateType.COMPLETED:
-        raise NotFound(f"the run is {state.name}: it has no result")
+        raise MissingResult(f"the run is {state.name}: it has no result")
     if state.data is None:
-        raise NotFound("the run kept no result. Call the flow in this process, or set persist_result=True on it")
-    if not isinstance(state.data, dict) or not isinstance(state.data.get("storage_key"), str):
+        raise MissingResult("the run kept no result. Call the flow in this process, or set persist_result=True on it")
+    if not _refers(state.data):
         return state.data
-    path = settings.current().results_directory / state.data["storage_key"]
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return json.loads(record["result"])
-    except FileNotFoundError:
-        raise NotFound(f"the result's file {path} is gone, or lies on another machine") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"the result's file {path} cannot be read: {error}") from None
+    known = store or store_for()
+    record = _referred(state.data, known)
+    return record.value(allow_pickle or known.serializer.executes)
+
+
+def read_plain(state: State) -> Any:
+    """The same as JSON has it, for programs: without types, and never from a pickle.
+
+    Args:
+        state: a Completed state.
+    """
+    return _referred(state.data, store_for()).plain() if _refers(state.data) else read(state)
+
+
+def _refers(data: Any) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("storage_key"), str) and "serializer" in data
+
+
+def _referred(data: dict[str, Any], known: ResultStore) -> _Record:
+    key = data["storage_key"]
+    if data.get("storage_block_id"):
+        raise UnreadableResult(
+            f"the result {key} lies in a storage block of Prefect ({data['storage_block_id']}), which Millrace does "
+            "not open: read it with the program that wrote it"
+        )
+    storage, name = behind(key, known.storage)
+    found = storage.read(name)
+    if found is None:
+        raise MissingResult(f"the result {key} is gone{_why_gone(storage)}. Run the flow again")
+    record = _Record.parsed(found, key)
+    if record.expired:
+        raise MissingResult(f"the result {key} expired at {record.expiration}. Run the flow again")
+    return record
+
+
+def _why_gone(storage: Storage) -> str:
+    if isinstance(storage, LocalStorage):
+        return ", or lies on another machine: result_storage takes a URL that all machines reach"
+    if storage.place.startswith("memory:"):
+        return ": what is kept in memory:// is known only to the process that wrote it"
+    return ""

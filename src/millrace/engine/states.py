@@ -25,22 +25,34 @@ class RunState(State):
     _value: Any = PrivateAttr(default=None)
     _has_value: bool = PrivateAttr(default=False)
     _error: BaseException | None = PrivateAttr(default=None)
+    _store: results.ResultStore | None = PrivateAttr(default=None)
 
-    def result(self, raise_on_failure: bool = True) -> Any:
-        """What the run returned.
+    def result(self, raise_on_failure: bool = True, *, allow_pickle: bool = False) -> Any:
+        """What the run returned; read from its storage if it is not in memory.
 
         Args:
             raise_on_failure: raise the run's own exception if it did not complete; otherwise give the exception.
+            allow_pickle: read a stored pickle, which executes what it says.
 
         Raises:
             RunError: the run did not complete and its exception is not at hand here.
+            MissingResult: it kept no result, or what it kept is gone.
         """
-        if self.type is StateType.COMPLETED:
-            return self._value if self._has_value else results.read(self)
-        error = self._error or error_of(self)
-        if raise_on_failure:
-            raise error
-        return error
+        if self.type is StateType.COMPLETED and self._has_value:
+            return self._value
+        return result_of(self, raise_on_failure, store=self._store, allow_pickle=allow_pickle, error=self._error)
+
+    def stored_in(self, store: results.ResultStore, *, keep_value: bool) -> RunState:
+        """This state, with the store that its reference leads to.
+
+        Args:
+            store: of the run.
+            keep_value: keep a stored value in memory too.
+        """
+        self._store = store
+        if not keep_value and self.data is not None:
+            self._value, self._has_value = None, False
+        return self
 
 
 @dataclass(slots=True)
@@ -52,6 +64,31 @@ class Outcome:
     message: str | None = None
     value: Any = None
     error: BaseException | None = None
+
+
+def result_of(
+    state: State,
+    raise_on_failure: bool = True,
+    *,
+    store: results.ResultStore | None = None,
+    allow_pickle: bool = False,
+    error: BaseException | None = None,
+) -> Any:
+    """What a state stands for: the stored result, or the exception of a run that did not complete.
+
+    Args:
+        state: any state.
+        raise_on_failure: raise the exception; otherwise give it.
+        store: where the run keeps results, where that is known.
+        allow_pickle: read a stored pickle, which executes what it says.
+        error: the exception, where it is at hand.
+    """
+    if state.type is StateType.COMPLETED:
+        return results.read(state, store=store, allow_pickle=allow_pickle)
+    error = error or error_of(state)
+    if raise_on_failure:
+        raise error
+    return error
 
 
 def error_of(state: State) -> RunError:

@@ -63,6 +63,9 @@ class NotebookFlow:
 
     isasync = False
     persist_result: bool | None = False
+    result_storage: Any = None
+    result_serializer: Any = None
+    cache_result_in_memory = True
     should_validate_parameters = True
     timeout_seconds: float | None = None
     version: str | None = None
