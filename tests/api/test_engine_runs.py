@@ -18,7 +18,6 @@ import pytest
 from millrace import InlineTaskRunner, flow, get_run_logger, settings, tags, task, unmapped
 from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
-from millrace.engine import results
 from millrace.engine.context import FlowRunContext
 from millrace.engine.recorder import recorder
 from millrace.errors import LeaseLost, ParameterError, RunCancelled, RunTimedOut
@@ -337,7 +336,7 @@ def test_a_claimed_run(client: Client) -> None:
     assert state.type is StateType.COMPLETED
     stored = client.read_flow_run(run.id)
     assert stored.state is not None and stored.run_count == 2
-    assert results.read(stored.state) == {"day": "2026-11-21T00:00:00Z", "share": 0.5}
+    assert stored.state.result() == {"day": datetime(2026, 11, 21, tzinfo=UTC), "share": 0.5}
     assert [line for line in log_lines(client, run) if line == "working"] == ["working"] * 2
 
 
@@ -368,7 +367,7 @@ def test_a_result_that_must_be_kept_and_cannot(client: Client) -> None:
     def keeps() -> object:
         return object()
 
-    assert "cannot be stored as JSON" in str(keeps(return_state=True).message)
+    assert "cannot be stored as json" in str(keeps(return_state=True).message)
 
 
 def test_another_attempt_takes_the_run_away(client: Client) -> None:

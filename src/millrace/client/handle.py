@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Generator
 from datetime import datetime
 from html import escape
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from millrace import settings
 from millrace.client import locate
 from millrace.client.asynchronous import AsyncClient
 from millrace.client.synchronous import Client
-from millrace.errors import InvalidInput, NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
+from millrace.errors import NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.flows import IdCondition
 from millrace.schema.logs import Log, LogFilter, LogQuery
 from millrace.schema.runs import FlowRun
@@ -73,30 +69,6 @@ def outcome(flow_run: FlowRun) -> RunError | None:
         case StateType.CRASHED:
             return RunCrashed(f"{what}crashed: {message}")
     return RunError(f"{what}is {flow_run.state_name}: it has not ended.")
-
-
-def stored_result(state: State) -> Any:
-    """The result a Completed state refers to.
-
-    Args:
-        state: as the server answers it.
-
-    Raises:
-        NotFound: none was kept, or it is not on this machine.
-        InvalidInput: it is not JSON of ours.
-    """
-    if state.data is None:
-        raise NotFound("The run kept no result: return plain values, and set persist_result=True on its flow.")
-    if not isinstance(state.data, dict) or not isinstance(state.data.get("storage_key"), str):
-        return state.data
-    key = state.data["storage_key"]
-    path = Path(unquote(urlsplit(key).path)) if key.startswith("file:") else settings.current().results_directory / key
-    try:
-        return json.loads(json.loads(path.read_text(encoding="utf-8"))["result"])
-    except FileNotFoundError:
-        raise NotFound(f"The file of the result, {path}, is gone or lies on another machine.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"The file of the result, {path}, cannot be read: {error}") from None
 
 
 def stop_state(flow_run: FlowRun) -> StateCreate | None:
@@ -216,22 +188,24 @@ class RunHandle:
             raise TimeoutError(f"The run {self.name!r} is {self._known.state_name} after {timeout:g} s; it goes on.")
         return min(pause, left)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> Any:
         """What the run returned; waits for it.
 
         Args:
             timeout: seconds to wait; None: as long as it takes.
+            allow_pickle: read a stored pickle, which executes what it says.
 
         Raises:
             RunFailed, RunTimedOut, RunCancelled, RunCrashed: how it ended, if it did not complete.
-            NotFound: it kept no result that can be read here.
+            MissingResult: it kept no result, or what it kept is gone.
+            UnreadableResult: it is damaged, or a pickle that nobody allowed.
             TimeoutError: it is not over yet.
         """
         flow_run = self.wait(timeout)
         error = outcome(flow_run)
         if error is not None:
             raise error
-        return stored_result(self.state)
+        return self.state.result(allow_pickle=allow_pickle)
 
     def cancel(self) -> State:
         """Asks for the end of the run; gives its state. `Cancelling` until nothing of it is left, then `Cancelled`."""

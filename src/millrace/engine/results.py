@@ -141,13 +141,13 @@ class _Record:
     expiration: datetime | None
 
     @classmethod
-    def parsed(cls, data: bytes, address: str) -> _Record:
+    def parsed(cls, data: bytes, address: str, how: Any = None) -> _Record:
         try:
             found = json.loads(data)
             metadata, text = found["metadata"], found["result"]
             blob = base64.b64decode(text) if found.get("encoding") == "base64" else text.encode()
             until = metadata.get("expiration")
-            return cls(address, blob, metadata.get("serializer"), datetime.fromisoformat(until) if until else None)
+            return cls(address, blob, metadata.get("serializer", how), datetime.fromisoformat(until) if until else None)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UnreadableResult(
                 f"the result {address} is damaged or none of ours ({type(error).__name__}). Run the flow again, and "
@@ -263,7 +263,7 @@ def _referred(data: dict[str, Any], known: ResultStore) -> _Record:
     found = storage.read(name)
     if found is None:
         raise MissingResult(f"the result {key} is gone{_why_gone(storage)}. Run the flow again")
-    record = _Record.parsed(found, key)
+    record = _Record.parsed(found, key, data["serializer"])
     if record.expired:
         raise MissingResult(f"the result {key} expired at {record.expiration}. Run the flow again")
     return record

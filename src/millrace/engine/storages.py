@@ -151,11 +151,11 @@ class RemoteStorage:
             PluginMissing: a package is not installed; the message names it.
             InvalidInput: fsspec knows no such storage.
         """
-        self._open("")
+        self._open(self.url)
 
     def write(self, key: str, data: bytes) -> None:
         """Writes an object."""
-        files, path = self._open(key)
+        files, path = self._open(self.address(key))
         try:
             if self.protocol not in _OBJECTS:
                 files.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -169,7 +169,7 @@ class RemoteStorage:
 
     def read(self, key: str) -> bytes | None:
         """The bytes of an object."""
-        files, path = self._open(key)
+        files, path = self._open(self.address(key))
         try:
             return bytes(files.cat_file(path))
         except (FileNotFoundError, IsADirectoryError):
@@ -177,12 +177,12 @@ class RemoteStorage:
         except Exception as error:
             self._refused("read", error)
 
-    def _open(self, key: str) -> tuple[Any, str]:
+    def _open(self, address: str) -> tuple[Any, str]:
         # Asked anew each time: fsspec keeps the connection, and knows that a forked process needs its own.
         package = _PACKAGES.get(self.protocol)
         opened = plugins.load("fsspec.core:url_to_fs", install="pip install fsspec")
         try:
-            files, path = opened(self.address(key) if key else self.url)
+            files, path = opened(address)
         except ImportError as error:
             remedy = f"pip install {package}" if package else str(error)
             raise PluginMissing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -146,6 +147,34 @@ class State(StateCreate):
 
     def __str__(self) -> str:
         return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
+
+    def result(self, raise_on_failure: bool = True, *, allow_pickle: bool = False) -> Any:
+        """What the run returned, read from where it is stored.
+
+        Args:
+            raise_on_failure: raise what the run ended with if it did not complete; otherwise give the exception.
+            allow_pickle: read a stored pickle, which executes what it says.
+
+        Raises:
+            RunError: the run did not complete.
+            MissingResult: it kept no result, or what it kept is gone.
+            UnreadableResult: it is damaged, or a pickle that nobody allowed.
+        """
+        if not _readers:
+            raise RuntimeError("results are read by the client: import millrace.client first")
+        return _readers[-1](self, raise_on_failure, allow_pickle=allow_pickle)
+
+
+_readers: list[Callable[..., Any]] = []
+
+
+def results_read_by(reader: Callable[..., Any]) -> None:
+    """Says who reads stored results; a model knows no storage. The client does, when it is imported.
+
+    Args:
+        reader: takes a state, `raise_on_failure` and `allow_pickle`.
+    """
+    _readers.append(reader)
 
 
 class SetStateStatus(StrEnum):
