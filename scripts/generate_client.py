@@ -16,6 +16,7 @@ CLIENT = Path(__file__).resolve().parent.parent / "src" / "millrace" / "client"
 PAIRS = {
     "connection.py": "blocking.py",
     "workplaces.py": "plain_workplaces.py",
+    "keepsakes.py": "plain_keepsakes.py",
     "asynchronous.py": "synchronous.py",
     "following.py": "watching.py",
 }
@@ -28,6 +29,7 @@ WORDS = {
     "AsyncHTTPTransport": "HTTPTransport",
     "AsyncIterator": "Iterator",
     "AsyncPool": "Pool",
+    "AsyncKeepsakes": "Keepsakes",
     "AsyncWorkplaces": "Workplaces",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
@@ -44,6 +46,7 @@ WORDS = {
     "connection": "blocking",
     "asynchronous": "synchronous",
     "task_mark": "thread_mark",
+    "keepsakes": "plain_keepsakes",
     "workplaces": "plain_workplaces",
 }
 PROSE = [

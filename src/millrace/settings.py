@@ -61,6 +61,11 @@ class Settings(BaseModel):
     results_serializer: str = Field(
         "json", description="How results are stored: json, pickle, compressed/json, compressed/pickle or one of yours."
     )
+    encryption_key: SecretStr | None = Field(
+        None,
+        description="The key of the secrets a server keeps (millrace secret new-key makes one). Unset: the file "
+        "secrets.key of `home`, made with the first secret.",
+    )
     display: Literal["auto", "widget", "html", "text"] = Field("auto", description="What notebooks show.")
     seed: int | None = Field(None, description="Makes the names of runs repeatable, for documents and tests.")
     allowed_hosts: str = Field("", description="Host names the TCP server answers to besides its own, by comma.")
@@ -93,6 +98,11 @@ class Settings(BaseModel):
     def database_path(self) -> Path:
         """The SQLite file of the embedded server."""
         return self.home / "millrace.db"
+
+    @property
+    def key_file(self) -> Path:
+        """The key under which the server encrypts secrets; mode 0600."""
+        return self.home / "secrets.key"
 
     @property
     def runtime_file(self) -> Path:

@@ -107,7 +107,8 @@ def test_tables_are_all_migrations_applied(url: str) -> None:
     tables.metadata.create_all(engine)
     engine.dispose()
     assert migrated == described(url)
-    assert [migration.number for migration in MIGRATIONS] == list(range(1, len(MIGRATIONS) + 1))
+    numbers = [migration.number for migration in MIGRATIONS]
+    assert numbers == sorted(set(numbers))
 
 
 def test_a_function_that_fails_undoes_only_itself(db: Database) -> None:

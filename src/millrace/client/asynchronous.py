@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from millrace.client.keepsakes import AsyncKeepsakes
 from millrace.client.workplaces import AsyncWorkplaces
 from millrace.errors import InvalidInput
-from millrace.schema.artifacts import Artifact, ArtifactCollection, ArtifactCreate, ArtifactQuery, ArtifactUpdate
 from millrace.schema.deployments import (
     Deployment,
     DeploymentCreate,
@@ -53,7 +53,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class AsyncClient(AsyncWorkplaces):
+class AsyncClient(AsyncWorkplaces, AsyncKeepsakes):
     """A client for `await`; see `AsyncConnection` for its arguments.
 
     Safe for many tasks of one event loop; used in another loop or after a fork it begins with fresh connections.
@@ -228,22 +228,6 @@ class AsyncClient(AsyncWorkplaces):
     async def read_logs(self, body: LogQuery | None = None, **fields: Any) -> list[Log]:
         """Log lines that match."""
         return await self._call("read_logs", body=body, fields=fields)
-
-    async def create_artifact(self, body: ArtifactCreate | None = None, **fields: Any) -> Artifact:
-        """Store an artifact."""
-        return await self._call("create_artifact", body=body, fields=fields)
-
-    async def read_artifacts(self, body: ArtifactQuery | None = None, **fields: Any) -> list[Artifact]:
-        """Artifacts that match."""
-        return await self._call("read_artifacts", body=body, fields=fields)
-
-    async def read_latest_artifacts(self, body: ArtifactQuery | None = None, **fields: Any) -> list[ArtifactCollection]:
-        """The newest artifact of each key that matches."""
-        return await self._call("read_latest_artifacts", body=body, fields=fields)
-
-    async def update_artifact(self, id: UUID, body: ArtifactUpdate | None = None, **fields: Any) -> None:
-        """Change the fields that are given."""
-        await self._call("update_artifact", id, body=body, fields=fields)
 
     async def create_deployment(self, body: DeploymentCreate | None = None, **fields: Any) -> Deployment:
         """Create, or replace the one of this flow and name (200)."""

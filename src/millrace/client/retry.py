@@ -24,8 +24,11 @@ import httpx
 ONCE = frozenset(
     {
         "create_artifact",
+        "create_block_document",
+        "create_block_type",
         "create_deployment_schedules",
         "create_flow_run_input",
+        "create_variable",
         "create_work_pool",
         "create_work_queue",
         "release_lease",

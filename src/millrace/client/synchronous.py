@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from millrace.client.plain_keepsakes import Keepsakes
 from millrace.client.plain_workplaces import Workplaces
 from millrace.errors import InvalidInput
-from millrace.schema.artifacts import Artifact, ArtifactCollection, ArtifactCreate, ArtifactQuery, ArtifactUpdate
 from millrace.schema.deployments import (
     Deployment,
     DeploymentCreate,
@@ -52,7 +52,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class Client(Workplaces):
+class Client(Workplaces, Keepsakes):
     """A client for plain calls; see `Connection` for its arguments.
 
     Safe for threads; after a fork it begins with fresh connections.
@@ -227,22 +227,6 @@ class Client(Workplaces):
     def read_logs(self, body: LogQuery | None = None, **fields: Any) -> list[Log]:
         """Log lines that match."""
         return self._call("read_logs", body=body, fields=fields)
-
-    def create_artifact(self, body: ArtifactCreate | None = None, **fields: Any) -> Artifact:
-        """Store an artifact."""
-        return self._call("create_artifact", body=body, fields=fields)
-
-    def read_artifacts(self, body: ArtifactQuery | None = None, **fields: Any) -> list[Artifact]:
-        """Artifacts that match."""
-        return self._call("read_artifacts", body=body, fields=fields)
-
-    def read_latest_artifacts(self, body: ArtifactQuery | None = None, **fields: Any) -> list[ArtifactCollection]:
-        """The newest artifact of each key that matches."""
-        return self._call("read_latest_artifacts", body=body, fields=fields)
-
-    def update_artifact(self, id: UUID, body: ArtifactUpdate | None = None, **fields: Any) -> None:
-        """Change the fields that are given."""
-        self._call("update_artifact", id, body=body, fields=fields)
 
     def create_deployment(self, body: DeploymentCreate | None = None, **fields: Any) -> Deployment:
         """Create, or replace the one of this flow and name (200)."""

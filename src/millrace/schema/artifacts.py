@@ -66,12 +66,17 @@ class ArtifactFilter(Filter):
     type: TextCondition | None = None
 
 
-class ArtifactQuery(Page):
-    """The body of artifacts/filter and artifacts/latest/filter."""
+class ArtifactCount(Model):
+    """The body of artifacts/count and artifacts/latest/count."""
 
-    sort: ArtifactSort | None = ArtifactSort.ID_DESC
     artifacts: ArtifactFilter | None = None
     flow_runs: FlowRunFilter | None = None
     task_runs: TaskRunFilter | None = None
     flows: FlowFilter | None = None
     deployments: DeploymentFilter | None = None
+
+
+class ArtifactQuery(ArtifactCount, Page):
+    """The body of artifacts/filter and artifacts/latest/filter."""
+
+    sort: ArtifactSort | None = ArtifactSort.ID_DESC

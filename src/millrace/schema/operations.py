@@ -15,7 +15,6 @@ from uuid import UUID
 from pydantic import Field
 
 from millrace.schema import (
-    artifacts,
     deployments,
     events,
     flows,
@@ -30,6 +29,7 @@ from millrace.schema import (
 )
 from millrace.schema.fields import DateTime, JsonObject, Model
 from millrace.schema.operation import Operation, Stream
+from millrace.schema.value_operations import VALUES
 
 __all__ = ["OPERATIONS", "STREAMS", "Counters", "Operation", "ServerInfo", "ServerStorage", "Stream"]
 
@@ -144,25 +144,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Op("read_events", "POST", "/events/filter", events.EventPage, events.EventQuery, body_optional=True),
     Op("create_logs", "POST", "/logs/", body=list[logs.LogCreate], status=201),
     Op("read_logs", "POST", "/logs/filter", list[logs.Log], logs.LogQuery, body_optional=True),
-    # -- artifacts
-    Op("create_artifact", "POST", "/artifacts/", artifacts.Artifact, artifacts.ArtifactCreate, 201),
-    Op(
-        "read_artifacts",
-        "POST",
-        "/artifacts/filter",
-        list[artifacts.Artifact],
-        artifacts.ArtifactQuery,
-        body_optional=True,
-    ),
-    Op(
-        "read_latest_artifacts",
-        "POST",
-        "/artifacts/latest/filter",
-        list[artifacts.ArtifactCollection],
-        artifacts.ArtifactQuery,
-        body_optional=True,
-    ),
-    Op("update_artifact", "PATCH", "/artifacts/{id}", body=artifacts.ArtifactUpdate, status=204),
+    *VALUES,
     # -- deployments
     Op(
         "create_deployment",

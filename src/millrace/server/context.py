@@ -15,6 +15,7 @@ from millrace.server.bell import Bell
 from millrace.settings import Settings
 from millrace.store import leases
 from millrace.store.database import Database, Transaction
+from millrace.store.vault import Vault
 
 T = TypeVar("T")
 THREADS = 16
@@ -42,6 +43,10 @@ class Context:
     )
     last_used: float = field(default_factory=time.monotonic)
     open_streams: int = 0
+
+    def __post_init__(self) -> None:
+        self.vault = Vault(self.settings.key_file, self.settings.encryption_key)
+        """Encrypts what is secret."""
 
     def used(self) -> None:
         """Somebody wants something: the idle clock starts anew."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from millrace.errors import NotFound
 from millrace.schema.artifacts import (
     Artifact,
     ArtifactCollection,
+    ArtifactCount,
     ArtifactCreate,
     ArtifactQuery,
     ArtifactSort,
@@ -85,3 +86,47 @@ def update(tx: Transaction, id: UUID, body: ArtifactUpdate) -> None:
     read(tx, id)
     changes = values(body, artifacts, only=body.model_fields_set)
     tx.connection.execute(artifacts.update().where(_c.id == id).values(**changes, updated=tx.now))
+
+
+def newest(tx: Transaction, key: str) -> Artifact:
+    """The newest artifact of a key.
+
+    Raises:
+        NotFound: there is none.
+    """
+    id = tx.connection.scalar(select(artifact_collections.c.latest_id).where(artifact_collections.c.key == key))
+    if id is None:
+        raise NotFound(f"No artifact has the key {key!r}.")
+    return read(tx, id)
+
+
+def count(tx: Transaction, query: ArtifactCount) -> int:
+    """How many artifacts match."""
+    return tx.connection.scalar(select(func.count()).select_from(artifacts).where(filters.artifacts_of(query))) or 0
+
+
+def count_latest(tx: Transaction, query: ArtifactCount) -> int:
+    """How many keys there are whose newest artifact matches."""
+    newest = artifact_collections.c
+    joined = artifact_collections.join(artifacts, newest.latest_id == _c.id)
+    matching = filters.artifacts_of(query, latest=newest.latest_id)
+    return tx.connection.scalar(select(func.count()).select_from(joined).where(matching)) or 0
+
+
+def delete(tx: Transaction, id: UUID) -> None:
+    """Forgets an artifact; the one before becomes the newest of its key.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    artifact = read(tx, id)
+    tx.connection.execute(artifacts.delete().where(_c.id == id))
+    if artifact.key is None:
+        return
+    before = select(_c.id).where(_c.key == artifact.key).order_by(_c.created.desc(), _c.id.desc()).limit(1)
+    left = tx.connection.scalar(before)
+    newest = artifact_collections.c.latest_id == id
+    if left is None:
+        tx.connection.execute(artifact_collections.delete().where(newest))
+    else:
+        tx.connection.execute(artifact_collections.update().where(newest).values(latest_id=left))

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, not_, or_, select
 
-from millrace.schema.artifacts import ArtifactFilter, ArtifactQuery
+from millrace.schema.artifacts import ArtifactCount, ArtifactFilter
 from millrace.schema.deployments import DeploymentFilter
 from millrace.schema.flows import FlowFilter, IdCondition
 from millrace.schema.pools import WorkPoolFilter, WorkQueueFilter
@@ -232,7 +232,7 @@ def flow_runs_of(query: FlowRunQuery) -> Condition:
     )
 
 
-def _runs_for(query: TaskRunQuery | ArtifactQuery) -> Condition | None:
+def _runs_for(query: TaskRunQuery | ArtifactCount) -> Condition | None:
     """The flow runs that a query over what belongs to runs narrows to; None when it does not."""
     parts = [
         flow_run(query.flow_runs),
@@ -249,7 +249,7 @@ def task_runs_of(query: TaskRunQuery) -> Condition:
     return combined([task_run(query.task_runs), runs])
 
 
-def artifacts_of(query: ArtifactQuery, *, latest: ColumnElement[Any] | None = None) -> Condition:
+def artifacts_of(query: ArtifactCount, *, latest: ColumnElement[Any] | None = None) -> Condition:
     """The artifacts a query asks for.
 
     Args:

@@ -11,6 +11,7 @@ from millrace.schema.operations import OPERATIONS
 from millrace.server.handlers import (
     admin,
     artifacts,
+    blocks,
     deployments,
     events,
     flow_runs,
@@ -20,6 +21,7 @@ from millrace.server.handlers import (
     limits,
     logs,
     task_runs,
+    variables,
     work_pools,
     work_queues,
     workers,
@@ -28,6 +30,7 @@ from millrace.server.handlers import (
 MODULES: tuple[ModuleType, ...] = (
     admin,
     artifacts,
+    blocks,
     deployments,
     events,
     flow_runs,
@@ -37,6 +40,7 @@ MODULES: tuple[ModuleType, ...] = (
     limits,
     logs,
     task_runs,
+    variables,
     work_pools,
     work_queues,
     workers,

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from millrace.schema.artifacts import Artifact, ArtifactCollection, ArtifactCreate, ArtifactQuery, ArtifactUpdate
+from millrace.schema.artifacts import (
+    Artifact,
+    ArtifactCollection,
+    ArtifactCount,
+    ArtifactCreate,
+    ArtifactQuery,
+    ArtifactUpdate,
+)
 from millrace.server.context import Call
 from millrace.store import artifacts
 
@@ -27,3 +34,28 @@ def read_latest_artifacts(call: Call, body: ArtifactQuery) -> list[ArtifactColle
 def update_artifact(call: Call, id: UUID, body: ArtifactUpdate) -> None:
     """Change what was sent."""
     call.write(artifacts.update, id, body)
+
+
+def count_artifacts(call: Call, body: ArtifactCount) -> int:
+    """How many artifacts match."""
+    return call.read(artifacts.count, body)
+
+
+def count_latest_artifacts(call: Call, body: ArtifactCount) -> int:
+    """How many keys have a newest artifact that matches."""
+    return call.read(artifacts.count_latest, body)
+
+
+def read_latest_artifact(call: Call, key: str) -> Artifact:
+    """The newest of a key."""
+    return call.read(artifacts.newest, key)
+
+
+def read_artifact(call: Call, id: UUID) -> Artifact:
+    """One artifact."""
+    return call.read(artifacts.read, id)
+
+
+def delete_artifact(call: Call, id: UUID) -> None:
+    """Forget an artifact."""
+    call.write(artifacts.delete, id)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, inspect, select
 
 from millrace.errors import Conflict
-from millrace.store.migrations import m0001_first_tables, m0002_flow_run_inputs
+from millrace.store.migrations import m0001_first_tables, m0002_flow_run_inputs, m0004_variables_and_blocks
 from millrace.store.tables import migrations
 
 
@@ -30,6 +30,7 @@ class Migration(NamedTuple):
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", m0001_first_tables.up),
     Migration(2, "flow run inputs", m0002_flow_run_inputs.up),
+    Migration(4, "variables and blocks", m0004_variables_and_blocks.up),
 )
 
 
@@ -73,7 +74,7 @@ def _refuse_unknown(applied: dict[int, str], where: object) -> None:
         )
     ours = {migration.number: migration.name for migration in MIGRATIONS}
     strange = {number: name for number, name in applied.items() if ours[number] != name}
-    gaps = sorted(set(range(1, max(applied, default=0) + 1)) - set(applied))
+    gaps = sorted(number for number in ours if number < max(applied, default=0) and number not in applied)
     if strange or gaps:
         raise Conflict(
             f"{where} has a schema this Millrace does not know ({strange or f'step {gaps[0]} is missing'}). "
