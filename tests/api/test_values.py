@@ -152,7 +152,11 @@ def test_a_schema_is_known_by_its_fields(running: Running) -> None:
         ({"name": None}, 422, "needs a name"),
         ({"block_type_id": str(uuid4())}, 404, "No block type"),
         ({"block_schema_id": str(uuid4())}, 404, "No block schema"),
-        ({"data": {"other": {"$ref": {"block_document_id": str(uuid4())}}}}, 422, "refers to another block"),
+        (
+            {"name": "o", "data": {"other": {"$ref": {"block_document_id": str(uuid4())}}}},
+            422,
+            "refers to another block",
+        ),
         ({}, 409, "There is a block"),
     ],
 )
