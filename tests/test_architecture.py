@@ -62,7 +62,19 @@ def test_doors_between_the_colours_are_listed() -> None:
 
 
 # Rule 14. What a process must not load before it needs it.
-HEAVY = {"sqlalchemy", "fastapi", "uvicorn", "ipywidgets", "anywidget", "papermill", "nbclient", "nbconvert", "docker"}
+HEAVY = {
+    "sqlalchemy",
+    "fastapi",
+    "uvicorn",
+    "ipywidgets",
+    "anywidget",
+    "papermill",
+    "nbclient",
+    "nbconvert",
+    "docker",
+    "fsspec",
+    "cloudpickle",
+}
 
 
 @pytest.mark.parametrize(

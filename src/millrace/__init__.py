@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from millrace.engine.futures import wait as wait
     from millrace.engine.runners import InlineTaskRunner as InlineTaskRunner
     from millrace.engine.runners import ThreadPoolTaskRunner as ThreadPoolTaskRunner
+    from millrace.engine.serializers import CompressedSerializer as CompressedSerializer
+    from millrace.engine.serializers import JSONSerializer as JSONSerializer
+    from millrace.engine.serializers import PickleSerializer as PickleSerializer
+    from millrace.engine.serializers import Serializer as Serializer
     from millrace.engine.states import Cancelled as Cancelled
     from millrace.engine.states import Completed as Completed
     from millrace.engine.states import Failed as Failed
@@ -47,17 +51,21 @@ _NAMES = {
     "Cancelled": "millrace.engine.states",
     "Client": "millrace.client.synchronous",
     "Completed": "millrace.engine.states",
+    "CompressedSerializer": "millrace.engine.serializers",
     "Cron": "millrace.schedules",
     "Failed": "millrace.engine.states",
     "Flow": "millrace.flows",
     "FlowRunContext": "millrace.engine.context",
     "InlineTaskRunner": "millrace.engine.runners",
     "Interval": "millrace.schedules",
+    "JSONSerializer": "millrace.engine.serializers",
     "MillraceError": "millrace.errors",
     "ParameterError": "millrace.errors",
+    "PickleSerializer": "millrace.engine.serializers",
     "RRule": "millrace.schedules",
     "RunHandle": "millrace.client.handle",
     "RunnerDeployment": "millrace.deployments.deployment",
+    "Serializer": "millrace.engine.serializers",
     "State": "millrace.schema.states",
     "StateType": "millrace.schema.states",
     "Task": "millrace.tasks",

@@ -23,6 +23,7 @@ from millrace.engine.declared import (
 from millrace.engine.deployable import Deployable
 from millrace.engine.futures import TaskFuture
 from millrace.engine.parameters import RESERVED, Signature, filled, jsonable
+from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
 from millrace.errors import InvalidInput
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
@@ -54,9 +55,13 @@ class Flow(Deployable, Generic[P, R]):
         timeout_seconds: a run that takes longer fails as TimedOut. See `millrace.engine.interrupts` for what can be
             interrupted.
         validate_parameters: check and coerce arguments by the annotations.
-        persist_result: keep the result for other processes; by default on workers, where it has a form in JSON.
-        result_storage, result_serializer: kept for a coming version; giving one sets `persist_result`.
-        cache_result_in_memory: kept for a coming version.
+        persist_result: keep the result for other processes; by default on workers, where it can be stored. If it is
+            asked for and cannot be done, the run fails.
+        result_storage: where: a directory or an fsspec URL such as `s3://bucket/prefix`; also for the tasks and flows
+            within. By default as the calling run does, else MILLRACE_RESULTS_STORAGE.
+        result_serializer: how: json, pickle, compressed/json, compressed/pickle or a `Serializer`; likewise. Giving
+            either sets `persist_result`.
+        cache_result_in_memory: False: the value is not held after the run but read back from its storage.
         log_prints: log what the function prints.
         on_completion, on_failure, on_cancellation, on_crashed, on_running: functions called with flow, flow run and
             state when a run gets there. What they raise is logged and changes nothing.
@@ -109,8 +114,7 @@ class Flow(Deployable, Generic[P, R]):
         self.description = description or inspect.getdoc(fn)
         self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
         self.should_validate_parameters = validate_parameters
-        named_storage = result_storage is not None or result_serializer is not None
-        self.persist_result = True if persist_result is None and named_storage else persist_result
+        self.persist_result = keeps(persist_result, result_storage, result_serializer, cache_result_in_memory)
         self.result_storage = result_storage
         self.result_serializer = result_serializer
         self.cache_result_in_memory = cache_result_in_memory

@@ -4,7 +4,8 @@ What JSON has is itself. Anything else is `{"__class__": name, "data": …}`, th
 that each reads the other's:
 
 - dates, times, durations, UUIDs, decimals, paths, IP addresses, complex numbers, bytes, tuples, sets, deques;
-- dicts whose keys are no texts; numpy scalars and arrays; pandas frames and series that can be rebuilt exactly;
+- dicts whose keys are no texts; numpy scalars and arrays; pandas frames, series and indexes that can be rebuilt
+  exactly (which is tried);
 - dataclasses, pydantic models, enums, named tuples and exceptions, by the name of their class.
 
 A subclass of a plain type (an `OrderedDict`, a text of some library) comes back as the plain type.
@@ -113,7 +114,6 @@ _KNOWN: dict[str, _Known] = {
     },
 }
 _NAMES = {kind: name for name, (kind, _, _) in _KNOWN.items()}
-_ARRAYS = ("numpy.", "pandas.")
 
 
 def encode(value: Any) -> Any:
@@ -136,9 +136,16 @@ def encode(value: Any) -> Any:
     if kind in _NAMES:
         return _known(value, _NAMES[kind])
     if kind.__module__.partition(".")[0] in ("numpy", "pandas"):
-        name, data = plugins.load("millrace.engine.arrays:packed")(value, encode)
-        return {_CLASS: name, _DATA: data}
+        return _array(value)
     return _instance(value) or _downgraded(value)
+
+
+def _array(value: Any) -> dict[str, Any]:
+    try:
+        name, data = plugins.load("millrace.engine.arrays:packed")(value)
+    except TypeError as error:
+        raise Unencodable(value, str(error)) from None
+    return {_CLASS: name, _DATA: data}
 
 
 def _each(values: Any) -> list[Any]:
@@ -213,17 +220,20 @@ def _name_of(kind: type) -> str:
 
 
 def _dumped(value: BaseModel) -> Any:
-    # A model with aliases is read by name or by alias, as its own configuration says.
+    # A model with aliases is read by name or by alias, as its own configuration says; a field that is not read at all
+    # would silently get its default.
+    reason = "what it writes is not what it reads"
     for by_alias in (False, True):
         try:
             data = value.model_dump(mode="json", by_alias=by_alias, round_trip=True)
-            type(value).model_validate(data)
+            restored = type(value).model_validate(data)
+            again = restored.model_dump(mode="json", by_alias=by_alias, round_trip=True)
         except Exception as error:
-            if by_alias:
-                raise Unencodable(value, f"its model does not read what it writes ({_one_line(error)})") from None
+            reason = _one_line(error)
         else:
-            break
-    return encode(data)
+            if restored == value or repr(again) == repr(data):
+                return encode(data)
+    raise Unencodable(value, f"its model cannot be rebuilt ({reason})")
 
 
 def _one_line(error: Exception) -> str:
@@ -296,7 +306,7 @@ def _revived(name: str, data: Any) -> Any:
     if name.startswith("pathlib."):
         return pathlib.Path(data)
     if name.startswith("millrace.arrays."):
-        return plugins.load("millrace.engine.arrays:unpacked")(name, data, decode)
+        return plugins.load("millrace.engine.arrays:unpacked")(name, data)
     kind = _found(name)
     if kind is None:
         raise UnknownClass(name)

@@ -24,7 +24,7 @@ from millrace.engine.serializers import (
     serializer,
     written,
 )
-from millrace.engine.storages import LocalStorage, Storage, behind, default_place, storage_at
+from millrace.engine.storages import LocalStorage, RemoteStorage, Storage, behind, default_place, storage_at
 from millrace.errors import InvalidInput, MillraceError, MissingResult, StorageUnavailable, UnreadableResult
 from millrace.schema.fields import now
 from millrace.schema.states import State, StateType
@@ -212,7 +212,34 @@ def store_for(
         return parent
     place = storage if storage is not None else parent.storage if parent is not None else default_place()
     chosen = how if how is not None else parent.serializer if parent else settings.current().results_serializer
-    return ResultStore(storage_at(place), serializer(chosen))
+    found = storage_at(place)
+    if isinstance(found, RemoteStorage):
+        found.ready()
+    return ResultStore(found, serializer(chosen))
+
+
+def keeps(persist: bool | None, storage: Any, how: Any, in_memory: bool) -> bool | None:
+    """Whether a flow or task says that its results are kept, by its options; checks them where they are written.
+
+    Args:
+        persist: `persist_result`.
+        storage: `result_storage`.
+        how: `result_serializer`.
+        in_memory: `cache_result_in_memory`.
+
+    Raises:
+        InvalidInput: one of them cannot be used, or they contradict each other.
+    """
+    if storage is not None:
+        storage_at(storage)
+    if how is not None:
+        serializer(how)
+    if persist is False and not in_memory:
+        raise InvalidInput(
+            "cache_result_in_memory=False with persist_result=False would keep the result nowhere: change one of them"
+        )
+    asked = storage is not None or how is not None or not in_memory
+    return True if persist is None and asked else persist
 
 
 def read(state: State, *, store: ResultStore | None = None, allow_pickle: bool = False) -> Any:

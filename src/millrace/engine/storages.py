@@ -210,7 +210,6 @@ def storage_at(given: str | Path | Storage) -> Storage:
 
     Raises:
         InvalidInput: it is neither, or holds credentials.
-        PluginMissing: a package is not installed; the message names it.
 
     Example:
         >>> storage_at("/data/results").place
@@ -250,9 +249,7 @@ def _by_url(url: str) -> Storage:
         return LocalStorage(Path(unquote(urlsplit(url).path)).absolute())
     if protocol in _PACKAGES and not rest.strip("/"):
         raise InvalidInput(f"the URL of results {url!r} names no bucket: write {protocol}://bucket/prefix")
-    storage = RemoteStorage(url)
-    storage.ready()
-    return storage
+    return RemoteStorage(url)
 
 
 def masked(url: str) -> str:
