@@ -15,6 +15,7 @@ from pathlib import Path
 CLIENT = Path(__file__).resolve().parent.parent / "src" / "millrace" / "client"
 PAIRS = {
     "connection.py": "blocking.py",
+    "concurrency.py": "plain_concurrency.py",
     "workplaces.py": "plain_workplaces.py",
     "keepsakes.py": "plain_keepsakes.py",
     "asynchronous.py": "synchronous.py",
@@ -28,6 +29,7 @@ WORDS = {
     "AsyncConnection": "Connection",
     "AsyncHTTPTransport": "HTTPTransport",
     "AsyncIterator": "Iterator",
+    "AsyncLimits": "Limits",
     "AsyncPool": "Pool",
     "AsyncKeepsakes": "Keepsakes",
     "AsyncWorkplaces": "Workplaces",
@@ -43,6 +45,7 @@ WORDS = {
     "aread": "read",
     "asynccontextmanager": "contextmanager",
     "asyncio": "time",
+    "concurrency": "plain_concurrency",
     "connection": "blocking",
     "asynchronous": "synchronous",
     "task_mark": "thread_mark",
@@ -95,7 +98,7 @@ def _prose(text: str) -> str:
         text = re.sub(pattern, replacement, text)
     text = re.sub(r"\b(async (?=with|for|def)|await (?=\w))", "", text)
     for word, replacement in WORDS.items():
-        if word not in ("connection", "asyncio"):
+        if word not in ("concurrency", "connection", "asyncio"):
             text = re.sub(rf"\b{word}\b", replacement, text)
     return text
 

@@ -8,14 +8,15 @@ those libraries are used; the user's own exception is never wrapped when it is r
     │                       SerializationError · UnreadableResult
     ├─ NotFound 404         MissingFlow · MissingDeployment · MissingResult
     ├─ Ambiguous 422        UnspecifiedFlow · UnspecifiedDeployment
-    ├─ Conflict 409         AlreadyExists · StateRefused · LeaseLost
+    ├─ Conflict 409         AlreadyExists · StateRefused · LeaseLost · SlotsLost 410
     ├─ NotAllowed 403       Unauthenticated 401
     ├─ TooLarge 413
-    ├─ Busy 503             (with the seconds to wait)
+    ├─ Busy 503             (with the seconds to wait) SlotsTaken 423
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
     ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut
     ├─ DeployError          BuildFailed · PushFailed · PreflightFailed · DeploymentApplyError
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
+    ├─ ConcurrencyError     ConcurrencySlotAcquisitionError · AcquireConcurrencySlotTimeoutError · ConcurrencySlotsLost
     ├─ MissingContext       (something was asked of the current run, and there is none)
     └─ PluginMissing        (says what to install)
 
@@ -155,6 +156,12 @@ class LeaseLost(Conflict):
     """Another attempt holds this run: the writer must stop."""
 
 
+class SlotsLost(Conflict):
+    """A lease over slots of a concurrency limit has ended."""
+
+    status = 410
+
+
 class NotAllowed(MillraceError):
     """The request is refused for who or where it comes from."""
 
@@ -186,6 +193,12 @@ class Busy(MillraceError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class SlotsTaken(Busy):
+    """All slots of a concurrency limit are taken: nothing was taken of the others either."""
+
+    status = 423
 
 
 class ServerUnavailable(MillraceError, ConnectionError):
@@ -250,6 +263,22 @@ class PreflightFailed(DeployError):
 
 class DeploymentApplyError(DeployError):
     """The server refused a deployment."""
+
+
+class ConcurrencyError(MillraceError):
+    """Slots of a concurrency limit could not be had, or were lost."""
+
+
+class ConcurrencySlotAcquisitionError(ConcurrencyError):
+    """Slots cannot be had: the limit is missing (`strict`), is too small, has no rate, or was full too often."""
+
+
+class AcquireConcurrencySlotTimeoutError(ConcurrencyError, TimeoutError):
+    """Slots were not to be had in time."""
+
+
+class ConcurrencySlotsLost(ConcurrencyError):
+    """The server gave the slots of a `strict` block to others while the block went on."""
 
 
 class MissingContext(MillraceError, RuntimeError):

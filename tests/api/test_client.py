@@ -78,6 +78,7 @@ def test_a_tour_of_every_operation(running: Running, colour: str) -> None:
         async with dressed(colour, Endpoint(running.url, None, TOKEN), called) as client:
             await about_the_server(client)
             await about_slots(client)
+            await about_tags(client)
             await about_runs(client, f"tour-{colour}")
             await about_deployments(client, f"tour-{colour}")
             await about_pools(client, f"pool-{colour}")
@@ -100,10 +101,32 @@ async def about_the_server(client: Any) -> None:
 
 async def about_slots(client: Any) -> None:
     assert await client.take_slots(names=["nobody's"], slots=1) == []
-    taken = await client.lease_slots(names=["tag:nobody's"], slots=1)
+    assert (await client.lease_slots(names=["tag:nobody's"], slots=1)).limits == []
+    made = await client.create_limit(name="gate", limit=2)
+    await client.update_limit("gate", limit=3)
+    taken = await client.lease_slots(names=["gate", "nobody's"], slots=2)
+    assert [one.name for one in taken.limits] == ["gate"]
     await client.renew_slots(taken.lease_id)
+    assert (await client.read_limit(str(made.id))).active_slots == 2
+    assert [one.name for one in await client.read_limits()] == ["gate"]
     await client.return_slots(lease_id=taken.lease_id)
-    assert taken.limits == []
+    await client.take_slots(names=["gate"], slots=1)
+    await client.give_slots(names=["gate"], slots=1)
+    assert (await client.read_limit("gate")).active_slots == 0
+    await client.delete_limit("gate")
+
+
+async def about_tags(client: Any) -> None:
+    made = await client.create_tag_limit(tag="db", concurrency_limit=1)
+    assert (await client.take_tag_slots(names=["db"], task_run_id=NOBODY))[0].name == "db"
+    assert [str(id) for id in (await client.read_tag_limit("db")).active_slots] == [str(NOBODY)]
+    await client.give_tag_slots(names=["db"], task_run_id=NOBODY)
+    await client.reset_tag_limit("db")
+    assert (await client.read_tag_limit_by_id(made.id)) == made
+    assert await client.read_tag_limits() == [made]
+    await client.delete_tag_limit("db")
+    again = await client.create_tag_limit(tag="db", concurrency_limit=1)
+    await client.delete_tag_limit_by_id(again.id)
 
 
 async def about_runs(client: Any, name: str) -> None:

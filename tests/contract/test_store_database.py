@@ -22,6 +22,7 @@ from millrace.schema.artifacts import Artifact
 from millrace.schema.deployments import Deployment, DeploymentSchedule, SkippedFire
 from millrace.schema.events import ReceivedEvent
 from millrace.schema.flows import Flow, FlowCreate
+from millrace.schema.limits import Limit
 from millrace.schema.logs import Log
 from millrace.schema.pools import Worker, WorkPool, WorkQueue
 from millrace.schema.queries import FlowQuery
@@ -50,6 +51,7 @@ OURS = {
     State: {"sequence", "flow_run_id", "attempt"},
     ReceivedEvent: {"resource_id", "flow_run_id"},
     Log: {"sequence"},
+    Limit: {"counted"},
 }
 
 
@@ -69,6 +71,7 @@ OURS = {
         (WorkPool, tables.work_pools),
         (WorkQueue, tables.work_queues),
         (Worker, tables.workers),
+        (Limit, tables.concurrency_limits),
     ],
 )
 def test_columns_are_fields(model: type, table: object) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from millrace.client.keepsakes import AsyncKeepsakes
+from millrace.client.concurrency import AsyncLimits
 from millrace.client.workplaces import AsyncWorkplaces
 from millrace.errors import InvalidInput
 from millrace.schema.deployments import (
@@ -32,7 +33,6 @@ from millrace.schema.fields import JsonObject
 from millrace.schema.flows import Flow, FlowCreate
 from millrace.schema.graphs import RunGraph
 from millrace.schema.inputs import FlowRunInput, FlowRunInputCreate, FlowRunInputQuery, RunResume
-from millrace.schema.limits import LeaseSlots, LimitTaken, RenewSlots, ReturnSlots, SlotLease, TakeSlots
 from millrace.schema.logs import Log, LogCreate, LogQuery
 from millrace.schema.operations import Counters, ServerInfo, ServerStorage
 from millrace.schema.pools import DeploymentScheduledRunsQuery
@@ -53,7 +53,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class AsyncClient(AsyncWorkplaces, AsyncKeepsakes):
+class AsyncClient(AsyncWorkplaces, AsyncKeepsakes, AsyncLimits):
     """A client for `await`; see `AsyncConnection` for its arguments.
 
     Safe for many tasks of one event loop; used in another loop or after a fork it begins with fresh connections.
@@ -312,19 +312,3 @@ class AsyncClient(AsyncWorkplaces, AsyncKeepsakes):
     async def read_collection(self, view: str) -> JsonObject:
         """What is known of kinds of infrastructure and their pools' templates."""
         return await self._call("read_collection", view)
-
-    async def take_slots(self, body: TakeSlots | None = None, **fields: Any) -> list[LimitTaken]:
-        """Take slots of limits."""
-        return await self._call("take_slots", body=body, fields=fields)
-
-    async def lease_slots(self, body: LeaseSlots | None = None, **fields: Any) -> SlotLease:
-        """Take slots of limits for as long as somebody says that they are needed."""
-        return await self._call("lease_slots", body=body, fields=fields)
-
-    async def renew_slots(self, lease_id: UUID, body: RenewSlots | None = None, **fields: Any) -> None:
-        """Say that leased slots are needed on."""
-        await self._call("renew_slots", lease_id, body=body, fields=fields)
-
-    async def return_slots(self, body: ReturnSlots | None = None, **fields: Any) -> None:
-        """Give leased slots back."""
-        await self._call("return_slots", body=body, fields=fields)

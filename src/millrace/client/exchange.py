@@ -17,6 +17,7 @@ from millrace.client import retry
 from millrace.client.endpoint import Endpoint
 from millrace.schema.fields import new_id
 from millrace.schema.flows import Page
+from millrace.schema.limits import SlotsWanted
 from millrace.schema.logs import LogCreate
 from millrace.schema.operations import OPERATIONS, Operation
 from millrace.schema.runs import BeginRun, DeploymentFlowRunCreate, FlowRunCreate, TaskRunCreate
@@ -30,8 +31,10 @@ _BY_STATUS: dict[int, type[errors.MillraceError]] = {
     403: errors.NotAllowed,
     404: errors.NotFound,
     409: errors.Conflict,
+    410: errors.SlotsLost,
     413: errors.TooLarge,
     422: errors.InvalidInput,
+    423: errors.SlotsTaken,
     429: errors.Busy,
     503: errors.Busy,
 }
@@ -145,6 +148,8 @@ def _repeatable(body: Any, plain_logs: bool) -> Any:
             return body.model_copy(update={"flow_run": body.flow_run.model_copy(update=key)})
         case FlowRunCreate() | DeploymentFlowRunCreate() if body.idempotency_key is None:
             return body.model_copy(update=key)
+        case SlotsWanted() if body.ticket is None:
+            return body.model_copy(update={"ticket": new_id()})
         case TaskRunCreate() if body.id is None:
             return body.model_copy(update={"id": new_id()})
         case [LogCreate(), *_] if plain_logs:
@@ -193,10 +198,10 @@ def refusal(sent: Request, response: httpx.Response) -> errors.MillraceError:
     text = _text(detail) or response.reason_phrase
     kind = getattr(errors, str(said.get("code")), None)
     if isinstance(kind, type) and issubclass(kind, errors.MillraceError) and not issubclass(kind, _NOT_BY_CODE):
-        return errors.Busy(text, retry.retry_after(response.headers)) if kind is errors.Busy else kind(text)
+        return kind(text, retry.retry_after(response.headers)) if issubclass(kind, errors.Busy) else kind(text)
     kind = _BY_STATUS.get(response.status_code)
-    if kind is errors.Busy:
-        return errors.Busy(f"{sent.line}: {text}", retry.retry_after(response.headers))
+    if kind is not None and issubclass(kind, errors.Busy):
+        return kind(f"{sent.line}: {text}", retry.retry_after(response.headers))
     if kind is not None:
         return kind(f"{sent.line}: {text}")
     return errors.MillraceError(f"{sent.line} was answered {response.status_code}: {text}")

@@ -6,6 +6,7 @@ heartbeats, pausing and resuming, and the writes that carry an id made by the se
 
 * set_state has a `transition_id`: the judge answers the second as it did the first;
 * log lines, events and task runs have an `id`: a known one is ignored;
+* leases of slots have a `ticket`: a known one answers its lease;
 * begin and the creation of flow runs have an `idempotency_key`: a known one answers the known run.
 
 Claiming is repeatable in effect: a claim whose answer was lost expires and its runs are claimed again, never having
@@ -29,10 +30,13 @@ ONCE = frozenset(
         "create_deployment_schedules",
         "create_flow_run_input",
         "create_variable",
+        "create_limit",
         "create_work_pool",
         "create_work_queue",
+        "give_slots",
         "release_lease",
         "resume_flow_run",
+        "take_slots",
     }
 )
 """Operations that would do a second thing, or fail, when sent twice."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from millrace.client.plain_concurrency import Limits
 from millrace.client.plain_keepsakes import Keepsakes
 from millrace.client.plain_workplaces import Workplaces
 from millrace.errors import InvalidInput
@@ -31,7 +32,6 @@ from millrace.schema.fields import JsonObject
 from millrace.schema.flows import Flow, FlowCreate
 from millrace.schema.graphs import RunGraph
 from millrace.schema.inputs import FlowRunInput, FlowRunInputCreate, FlowRunInputQuery, RunResume
-from millrace.schema.limits import LeaseSlots, LimitTaken, RenewSlots, ReturnSlots, SlotLease, TakeSlots
 from millrace.schema.logs import Log, LogCreate, LogQuery
 from millrace.schema.operations import Counters, ServerInfo, ServerStorage
 from millrace.schema.pools import DeploymentScheduledRunsQuery
@@ -52,7 +52,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class Client(Workplaces, Keepsakes):
+class Client(Workplaces, Keepsakes, Limits):
     """A client for plain calls; see `Connection` for its arguments.
 
     Safe for threads; after a fork it begins with fresh connections.
@@ -311,19 +311,3 @@ class Client(Workplaces, Keepsakes):
     def read_collection(self, view: str) -> JsonObject:
         """What is known of kinds of infrastructure and their pools' templates."""
         return self._call("read_collection", view)
-
-    def take_slots(self, body: TakeSlots | None = None, **fields: Any) -> list[LimitTaken]:
-        """Take slots of limits."""
-        return self._call("take_slots", body=body, fields=fields)
-
-    def lease_slots(self, body: LeaseSlots | None = None, **fields: Any) -> SlotLease:
-        """Take slots of limits for as long as somebody says that they are needed."""
-        return self._call("lease_slots", body=body, fields=fields)
-
-    def renew_slots(self, lease_id: UUID, body: RenewSlots | None = None, **fields: Any) -> None:
-        """Say that leased slots are needed on."""
-        self._call("renew_slots", lease_id, body=body, fields=fields)
-
-    def return_slots(self, body: ReturnSlots | None = None, **fields: Any) -> None:
-        """Give leased slots back."""
-        self._call("return_slots", body=body, fields=fields)

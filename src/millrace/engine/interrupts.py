@@ -42,7 +42,7 @@ def _raise_in(thread: int, kind: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
-def _on_main_thread() -> bool:
+def on_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
 
 
@@ -110,7 +110,7 @@ class _ThreadAlarm:
             self.active = False
         self.timer.cancel()
         if self.rung:
-            _await_delivery()
+            settle()
 
     def _ring(self) -> None:
         with self.lock:
@@ -119,7 +119,15 @@ class _ThreadAlarm:
                 _raise_in(self.thread, self.kind)
 
 
-def _await_delivery() -> None:
+def interrupter() -> Callable[[], object]:
+    """What interrupts the code of this thread, when called from another: KeyboardInterrupt or Stopped arrives in it."""
+    thread = threading.get_ident()
+    if on_main_thread():
+        return lambda: signal.pthread_kill(thread, signal.SIGINT)
+    return lambda: _raise_in(thread, Stopped)
+
+
+def settle() -> None:
     """An exception set from another thread arrives at one of the next bytecodes: let it arrive here."""
     for _ in range(1000):
         time.sleep(0)
@@ -144,7 +152,7 @@ def limited(fn: Callable[[], Any], seconds: float | None) -> Any:
     """
     if seconds is None:
         return fn()
-    alarm = _MainAlarm(seconds) if _on_main_thread() else _ThreadAlarm(seconds)
+    alarm = _MainAlarm(seconds) if on_main_thread() else _ThreadAlarm(seconds)
     try:
         try:
             alarm.set()
@@ -191,15 +199,14 @@ class Stoppable:
             fn: the function, its arguments bound.
             seconds: the limit.
         """
-        thread, main = threading.get_ident(), _on_main_thread()
         try:
-            self._begin(lambda: signal.pthread_kill(thread, signal.SIGINT) if main else _raise_in(thread, Stopped))
+            self._begin(interrupter())
             try:
                 return limited(fn, seconds)
             finally:
                 self._end()
                 if self.reason is not None:
-                    _await_delivery()
+                    settle()
         except (KeyboardInterrupt, Stopped):
             self.check()
             raise

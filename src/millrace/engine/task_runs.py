@@ -22,10 +22,11 @@ from millrace.engine.logs import prints_logged
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
+from millrace.engine.tag_slots import tag_slots
 from millrace.engine.states import Outcome, RunState, _made
 from millrace.engine.task_events import TaskClock, TaskFacts, event_of
 from millrace.engine.tracebacks import log_failure, own
-from millrace.errors import RunCancelled
+from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
 from millrace.schema.fields import new_id
 from millrace.schema.states import State, StateDetails, StateType
 
@@ -190,6 +191,22 @@ class TaskRunSession:
                 return await self.task.fn(*args, **kwargs)
             return await (stoppable or Stoppable()).acall(partial(self.task.fn, *args, **kwargs), seconds)
 
+    # -- limits of its tags
+
+    @property
+    def limited_tags(self) -> bool:
+        """Whether limits of its tags are to be heeded: in a flow run, which has a server to ask."""
+        return self.flow is not None and bool(self.facts.tags)
+
+    def waits(self) -> None:
+        """Records that it waits for slots of its tags."""
+        self.record(Record(Step(StateType.PENDING, "AwaitingConcurrencySlot"), 0))
+
+    def without_slots(self, error: BaseException) -> RunState:
+        """The end of a task run that can have no slots of its tags."""
+        self.record(Record(Step(StateType.FAILED, "Failed", str(error)), 0, error))
+        return _made(StateType.FAILED, "Failed", str(error), None, error)
+
     # -- the whole
 
     def upstream(self) -> RunState | None:
@@ -209,7 +226,13 @@ class TaskRunSession:
         early = self.upstream()
         if early is not None:
             return early
-        return self.ending(*drive(protocol.task_run(self.task.plan(self.submitted)), self.perform))
+        if not self.limited_tags:
+            return self.ending(*drive(protocol.task_run(self.task.plan(self.submitted)), self.perform))
+        try:
+            with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
+                return self.ending(*drive(protocol.task_run(self.task.plan(self.submitted)), self.perform))
+        except (ConcurrencyError, ServerUnavailable) as error:
+            return self.without_slots(error)
 
     async def arun(self) -> RunState:
         """The same for a coroutine."""
@@ -218,7 +241,13 @@ class TaskRunSession:
         early = self.upstream()
         if early is not None:
             return early
-        return self.ending(*await adrive(protocol.task_run(self.task.plan(self.submitted)), self.aperform))
+        if not self.limited_tags:
+            return self.ending(*await adrive(protocol.task_run(self.task.plan(self.submitted)), self.aperform))
+        try:
+            async with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
+                return self.ending(*await adrive(protocol.task_run(self.task.plan(self.submitted)), self.aperform))
+        except (ConcurrencyError, ServerUnavailable) as error:
+            return self.without_slots(error)
 
     def ending(self, step: Step, outcome: Outcome) -> RunState:
         """The final state, with value and exception."""

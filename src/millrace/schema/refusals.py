@@ -5,8 +5,6 @@ from __future__ import annotations
 NOT_YET: tuple[tuple[str, str], ...] = (
     ("/automations", "automations"),
     ("/block_capabilities", "a list of what blocks can do"),
-    ("/concurrency_limits", "concurrency limits by tag"),
-    ("/v2/concurrency_limits", "concurrency limits"),
     ("/saved_searches", "saved searches"),
     ("/task_workers", "background tasks"),
     ("/ui", "the pages of a web interface"),

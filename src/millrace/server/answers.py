@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from millrace.errors import Busy, InvalidInput, MillraceError, Unauthenticated
+from millrace.errors import Busy, InvalidInput, MillraceError, SlotsTaken, Unauthenticated
 from millrace.schema.fields import new_id
 
 logger = logging.getLogger(__name__)
@@ -55,13 +55,18 @@ def error_answer(error: MillraceError) -> JSONAnswer:
     """The response of an error of ours: its text and the name of its class, never a traceback."""
     headers: dict[str, str] = {}
     if isinstance(error, Busy):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        headers["Retry-After"] = _seconds(error)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="millrace"'
     body: dict[str, Any] = {"detail": error.message, "code": type(error).__name__}
     if error.status == 422:
         body["exception_detail"] = [{"type": type(error).__name__, "loc": ["body"], "msg": error.message}]
     return json_answer(body, error.status, headers)
+
+
+def _seconds(error: Busy) -> str:
+    # Slots of a limit may be free in a moment, and the clients that wait for them read fractions.
+    return f"{error.retry_after:.3f}" if isinstance(error, SlotsTaken) else str(max(1, math.ceil(error.retry_after)))
 
 
 def validation_answer(error: ValidationError, where: tuple[str, ...] = ("body",)) -> JSONAnswer:

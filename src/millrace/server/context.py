@@ -12,6 +12,7 @@ from uuid import UUID
 
 from millrace.errors import InvalidInput
 from millrace.server.bell import Bell
+from millrace.server.slot_queue import SlotQueue
 from millrace.settings import Settings
 from millrace.store import leases
 from millrace.store.database import Database, Transaction
@@ -30,6 +31,7 @@ class Context:
         settings: its settings.
         embedded: whether it is the user's own server on a Unix socket.
         bell: rung by every commit.
+        slots: who waits for slots of concurrency limits.
         replan: wakes the scheduler, because schedules changed.
     """
 
@@ -37,6 +39,7 @@ class Context:
     settings: Settings
     embedded: bool = False
     bell: Bell = field(default_factory=Bell)
+    slots: SlotQueue = field(default_factory=SlotQueue)
     replan: Callable[[], None] = field(default=lambda: None)
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="millrace-request")

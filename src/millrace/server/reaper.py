@@ -1,11 +1,11 @@
-"""The reaper: runs whose holder is lost, and runs that nobody took in time."""
+"""The reaper: runs and slots whose holder is lost, and runs that nobody took in time."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from millrace.settings import Settings
-from millrace.store import leases
+from millrace.store import leases, slot_leases
 from millrace.store.database import Transaction
 
 RUNS_A_STEP = 200
@@ -20,6 +20,8 @@ def step(tx: Transaction, settings: Settings) -> datetime | None:
     after = timedelta(seconds=settings.late_after_seconds)
     lost = leases.reap(tx, RUNS_A_STEP)
     late = leases.mark_late(tx, after, RUNS_A_STEP)
-    if max(lost, late) >= RUNS_A_STEP:
+    gone = slot_leases.reap(tx, RUNS_A_STEP)
+    if max(lost, late, gone) >= RUNS_A_STEP:
         return tx.now
-    return leases.next_reaping(tx, after)
+    moments = (leases.next_reaping(tx, after), slot_leases.next_end(tx))
+    return min((moment for moment in moments if moment is not None), default=None)

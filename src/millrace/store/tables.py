@@ -360,3 +360,38 @@ workers = Table(
     Column("heartbeat_interval_seconds", Whole),
     UniqueConstraint("work_pool_id", "name"),
 )
+
+concurrency_limits = Table(
+    "concurrency_limits",
+    metadata,
+    _id(),
+    *_dates(),
+    Column("name", Words, nullable=False, unique=True),
+    Column("active", Boolean, nullable=False),
+    Column("limit", Whole, nullable=False),
+    Column("active_slots", Float, nullable=False),
+    Column("denied_slots", Float, nullable=False),
+    Column("slot_decay_per_second", Float, nullable=False),
+    Column("avg_slot_occupancy_seconds", Float, nullable=False),
+    Column("counted", Moment, nullable=False),
+)
+
+slot_leases = Table(
+    "slot_leases",
+    metadata,
+    _id(),
+    *_dates(),
+    Column("slots", Whole, nullable=False),
+    Column("expires", Moment, nullable=False, index=True),
+    Column("holder_type", Words),
+    Column("holder_id", Uuid, index=True),
+    Column("flow_run_id", Uuid),
+    Column("attempt", Whole),
+)
+
+leased_limits = Table(
+    "leased_limits",
+    metadata,
+    Column("lease_id", Uuid, *_to("slot_leases.id"), primary_key=True),
+    Column("limit_id", Uuid, *_to("concurrency_limits.id"), primary_key=True, index=True),
+)

@@ -9,7 +9,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection, inspect, select
 
 from millrace.errors import Conflict
-from millrace.store.migrations import m0001_first_tables, m0002_flow_run_inputs, m0004_variables_and_blocks
+from millrace.store.migrations import (
+    m0001_first_tables,
+    m0002_flow_run_inputs,
+    m0003_concurrency_limits,
+    m0004_variables_and_blocks,
+)
 from millrace.store.tables import migrations
 
 
@@ -30,6 +35,7 @@ class Migration(NamedTuple):
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", m0001_first_tables.up),
     Migration(2, "flow run inputs", m0002_flow_run_inputs.up),
+    Migration(3, "concurrency limits", m0003_concurrency_limits.up),
     Migration(4, "variables and blocks", m0004_variables_and_blocks.up),
 )
 
