@@ -22,8 +22,8 @@ from millrace.engine.logs import prints_logged
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
-from millrace.engine.tag_slots import tag_slots
 from millrace.engine.states import Outcome, RunState, _made
+from millrace.engine.tag_slots import tag_slots
 from millrace.engine.task_events import TaskClock, TaskFacts, event_of
 from millrace.engine.tracebacks import log_failure, own
 from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
@@ -204,8 +204,10 @@ class TaskRunSession:
 
     def without_slots(self, error: BaseException) -> RunState:
         """The end of a task run that can have no slots of its tags."""
-        self.record(Record(Step(StateType.FAILED, "Failed", str(error)), 0, error))
-        return _made(StateType.FAILED, "Failed", str(error), None, error)
+        cancelled = isinstance(error, RunCancelled)
+        kind, name = (StateType.CANCELLED, "Cancelled") if cancelled else (StateType.FAILED, "Failed")
+        self.record(Record(Step(kind, name, str(error)), 0, error))
+        return _made(kind, name, str(error), None, error)
 
     # -- the whole
 
@@ -231,7 +233,7 @@ class TaskRunSession:
         try:
             with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
                 return self.ending(*drive(protocol.task_run(self.task.plan(self.submitted)), self.perform))
-        except (ConcurrencyError, ServerUnavailable) as error:
+        except (ConcurrencyError, RunCancelled, ServerUnavailable) as error:
             return self.without_slots(error)
 
     async def arun(self) -> RunState:
@@ -246,7 +248,7 @@ class TaskRunSession:
         try:
             async with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
                 return self.ending(*await adrive(protocol.task_run(self.task.plan(self.submitted)), self.aperform))
-        except (ConcurrencyError, ServerUnavailable) as error:
+        except (ConcurrencyError, RunCancelled, ServerUnavailable) as error:
             return self.without_slots(error)
 
     def ending(self, step: Step, outcome: Outcome) -> RunState:
