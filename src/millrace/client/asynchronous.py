@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from millrace.client.keepsakes import AsyncKeepsakes
 from millrace.client.concurrency import AsyncLimits
+from millrace.client.keepsakes import AsyncKeepsakes
 from millrace.client.workplaces import AsyncWorkplaces
 from millrace.errors import InvalidInput
 from millrace.schema.deployments import (
