@@ -1,4 +1,4 @@
-"""Results of flows, through the public names: kept, inherited, read back here, from the server and in another process."""
+"""Results of flows, through the public names: kept, inherited, read back here, by the server and in another process."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_called_flow_keeps_nothing_unless_it_says_so(client: Client) -> None:
 
     state = silent(return_state=True)
     assert state.result() == 3 and state.data is None
-    with pytest.raises(MissingResult, match="kept no result.*persist_result=True"):
+    with pytest.raises(MissingResult, match=r"kept no result.*persist_result=True"):
         last_state(client, "says nothing").result()
 
 
@@ -220,7 +220,7 @@ def test_a_pickle_is_read_only_where_that_was_asked_for(client: Client) -> None:
     state = pickles.with_options(cache_result_in_memory=False)(return_state=True)
     assert state.result()(1) == 2, "the flow itself asked for pickles"
     stored = last_state(client, "pickles")
-    with pytest.raises(UnreadableResult, match="is a pickle.*allow_pickle=True"):
+    with pytest.raises(UnreadableResult, match=r"is a pickle.*allow_pickle=True"):
         stored.result()
     assert stored.result(allow_pickle=True)(1) == 2
     run = last_run(client, "pickles")
@@ -265,7 +265,7 @@ def test_a_result_that_cannot_be_stored_fails_the_run_and_is_not_lost(client: Cl
     def cannot() -> Any:
         return value
 
-    with pytest.raises(SerializationError, match="the flow 'cannot keep', of type dict.*'stream'") as caught:
+    with pytest.raises(SerializationError, match=r"the flow 'cannot keep', of type dict.*'stream'") as caught:
         cannot()
     assert caught.value.value is value
     state = last_state(client, "cannot keep")
@@ -338,7 +338,7 @@ def state_of(**data: Any) -> State:
 
 
 def test_a_missing_expired_foreign_or_damaged_result_says_so(tmp_path: Path) -> None:
-    with pytest.raises(MissingResult, match="/gone is gone.*another machine.*Run the flow again"):
+    with pytest.raises(MissingResult, match=r"/gone is gone.*another machine.*Run the flow again"):
         state_of(storage_key=str(tmp_path / "gone")).result()
     record = {"metadata": {"serializer": {"type": "json"}, "expiration": "2020-01-01T00:00:00Z"}, "result": "1"}
     (tmp_path / "old").write_text(json.dumps(record))
