@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from millrace.client.synchronous import Client as Client
     from millrace.deployments.batch import deploy as deploy
     from millrace.deployments.deployment import RunnerDeployment as RunnerDeployment
-    from millrace.deployments.deployment import deploy_notebook as deploy_notebook
+    from millrace.deployments.notebook import deploy_notebook as deploy_notebook
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
     from millrace.deployments.serve import serve as serve
@@ -78,7 +78,7 @@ _NAMES = {
     "connect": "millrace.client.locate",
     "deploy": "millrace.deployments.batch",
     "deploy_form": "millrace.jupyter.forms",
-    "deploy_notebook": "millrace.deployments.deployment",
+    "deploy_notebook": "millrace.deployments.notebook",
     "flow": "millrace.flows",
     "get_run_logger": "millrace.engine.context",
     "run_deployment": "millrace.deployments.run",

@@ -14,7 +14,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ Busy 503             (with the seconds to wait) SlotsTaken 423
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
     ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut
-    ├─ DeployError          BuildFailed · PushFailed · PreflightFailed · DeploymentApplyError
+    ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
     ├─ ConcurrencyError     ConcurrencySlotAcquisitionError · AcquireConcurrencySlotTimeoutError · ConcurrencySlotsLost
     ├─ MissingContext       (something was asked of the current run, and there is none)
@@ -255,6 +255,10 @@ class BuildFailed(DeployError):
 
 class PushFailed(DeployError):
     """An image could not be pushed."""
+
+
+class PullFailed(DeployError):
+    """Code could not be fetched from where it lies."""
 
 
 class PreflightFailed(DeployError):

@@ -6,10 +6,9 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from functools import cached_property, update_wrapper
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
-from millrace import entrypoints, settings
+from millrace import entrypoints, plugins, settings
 from millrace.engine import arun_flow, run_claimed, run_flow
 from millrace.engine.declared import (
     check_characters,
@@ -25,7 +24,6 @@ from millrace.engine.futures import TaskFuture
 from millrace.engine.parameters import RESERVED, Signature, filled, jsonable
 from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
-from millrace.errors import InvalidInput
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import State
 
@@ -353,21 +351,23 @@ class Flow(Deployable, Generic[P, R]):
 
     @classmethod
     def from_source(cls, source: Any, entrypoint: str) -> Flow[..., Any]:
-        """A flow whose code lies in another directory of this machine.
+        """A flow whose code lies elsewhere: in another directory, a git repository or an object store.
 
         Args:
-            source: the directory.
+            source: the directory, the URL, or a storage such as `GitRepository(…)`; see `millrace.storage`.
             entrypoint: `path/to/file.py:function` below it.
 
         Raises:
-            InvalidInput: the source is remote, which this version does not read.
+            InvalidInput: there is no such directory, or nothing reads such a URL.
+            PullFailed: the code could not be fetched.
+
+        Example:
+            >>> etl = flow.from_source("https://example.org/team/flows.git", "etl.py:etl")  # doctest: +SKIP
         """
-        text = str(source)
-        if "://" in text or not Path(text).expanduser().is_dir():
-            raise InvalidInput(f"{text!r} is no directory of this machine, and this version reads nothing else")
-        directory = Path(text).expanduser().absolute()
+        storage = plugins.load("millrace.storage.kinds:storage_of")(source)
+        directory = plugins.load("millrace.storage.kinds:pulled_for_now")(storage)
         made: Flow[..., Any] = cast(Any, entrypoints.load(entrypoints.parse(entrypoint), directory))
-        made._storage, made._entrypoint = directory, entrypoint
+        made._storage, made._entrypoint = storage, entrypoint
         return made
 
 

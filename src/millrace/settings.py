@@ -124,6 +124,11 @@ class Settings(BaseModel):
         """Exported modules and notebooks of deployments, one folder per content hash."""
         return self.home / "code"
 
+    @property
+    def cache_directory(self) -> Path:
+        """Code that was fetched from elsewhere; can be deleted at any time when nothing runs."""
+        return self.home / "cache"
+
     def run_directory(self, flow_run_id: object) -> Path:
         """The folder of one run: its spool, raw output, executed notebook and HTML.
 

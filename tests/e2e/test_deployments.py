@@ -19,7 +19,9 @@ from nbclient import NotebookClient
 from yard import POOL, Yard, open_yard
 
 from millrace import Cron, Interval, flow, settings
-from millrace.deployments.deployment import RunnerDeployment, deploy, deploy_notebook
+from millrace.deployments.batch import deploy
+from millrace.deployments.deployment import RunnerDeployment
+from millrace.deployments.notebook import deploy_notebook
 from millrace.deployments.serve import serve
 from millrace.deployments.timing import schedules_from
 from millrace.errors import (
@@ -28,6 +30,7 @@ from millrace.errors import (
     MissingFlow,
     ParameterError,
     PreflightFailed,
+    PullFailed,
     ScheduleError,
 )
 from millrace.schema.artifacts import ArtifactFilter, ArtifactQuery
@@ -103,10 +106,10 @@ def test_options_that_there_are_not() -> None:
         here.to_deployment("d", triggers=[object()])
     with pytest.raises(InvalidInput, match="concurrency_limit"):
         here.to_deployment("d", concurrency_limit={"limit": "many"})
-    with pytest.raises(InvalidInput, match="remote storage"):
-        RunnerDeployment.from_storage("https://example.org/code.git", "a.py:b", "d")
-    with pytest.raises(InvalidInput, match="no directory of this machine"):
-        type(here).from_source("s3://bucket/code", "a.py:b")
+    with pytest.raises(InvalidInput, match=r"end its URL in \.git"):
+        RunnerDeployment.from_storage("https://example.org/code", "a.py:b", "d")
+    with pytest.raises(PullFailed, match="no directory"):
+        type(here).from_source("/no/such/directory", "a.py:b")
 
 
 def test_a_flow_of_a_file_is_found_beside_it() -> None:

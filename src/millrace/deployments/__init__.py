@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from millrace.deployments.batch import deploy as deploy
     from millrace.deployments.deployment import RunnerDeployment as RunnerDeployment
-    from millrace.deployments.deployment import deploy_notebook as deploy_notebook
+    from millrace.deployments.notebook import deploy_notebook as deploy_notebook
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
 
@@ -16,7 +16,7 @@ _NAMES = {
     "RunnerDeployment": "deployment",
     "arun_deployment": "run",
     "deploy": "batch",
-    "deploy_notebook": "deployment",
+    "deploy_notebook": "notebook",
     "run_deployment": "run",
 }
 __all__ = sorted(_NAMES)

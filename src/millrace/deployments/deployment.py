@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,6 @@ from millrace import entrypoints, plugins
 from millrace.client.handle import Id
 from millrace.deployments import given as accepted
 from millrace.deployments import preflight, source
-from millrace.deployments.batch import deploy
 from millrace.deployments.timing import schedules_from
 from millrace.errors import (
     Busy,
@@ -35,9 +35,10 @@ from millrace.schema.deployments import (
 )
 from millrace.schema.fields import JsonObject
 from millrace.schema.flows import FlowCreate
+from millrace.storage.kinds import CodeStorage, storage_of
+from millrace.storage.local import SET_DIRECTORY, LocalStorage
 
 EntrypointKind = Literal["file_path", "module_path"]
-SET_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
 
 class RunnerDeployment(BaseModel):
@@ -129,22 +130,25 @@ class RunnerDeployment(BaseModel):
         return cls.from_storage(Path.cwd(), entrypoint, name, **options)
 
     @classmethod
-    def from_storage(cls, storage: Path | str, entrypoint: str, name: str, **options: Any) -> RunnerDeployment:
-        """A deployment of code in a directory of this machine.
+    def from_storage(
+        cls, storage: Path | str | CodeStorage, entrypoint: str, name: str, **options: Any
+    ) -> RunnerDeployment:
+        """A deployment of code that lies somewhere: in a directory, a git repository or an object store.
 
         Args:
-            storage: the directory.
+            storage: the directory, the URL, or a storage such as `GitRepository(…)`; see `millrace.storage`.
             entrypoint: relative to it.
             name: the deployment's name.
             options: see `configured`.
 
         Raises:
-            InvalidInput: the storage is no local directory.
+            InvalidInput: there is no such directory, or nothing reads such a URL.
+            PullFailed: the code could not be fetched.
         """
-        text = str(storage)
-        if "://" in text and not text.startswith("file://"):
-            raise InvalidInput(f"{text!r} is remote storage, which this version does not read. Give a local directory.")
-        directory = Path(text.removeprefix("file://")).expanduser().absolute()
+        place = storage_of(storage)
+        if not isinstance(place, LocalStorage):
+            return cls._from_remote(place, entrypoint, name, options)
+        directory = place.path
         if not directory.is_dir():
             raise InvalidInput(f"There is no directory {directory} to deploy from.")
         parsed = entrypoints.parse(entrypoint)
@@ -162,6 +166,22 @@ class RunnerDeployment(BaseModel):
             return cls.configured(flow, name, source.Source(directory, written, version, directory), **options)
         assert found.path is not None
         return cls.configured(entrypoints.load(found.entrypoint, found.path), name, found, **options)
+
+    @classmethod
+    def _from_remote(
+        cls, storage: CodeStorage, entrypoint: str, name: str, options: dict[str, Any]
+    ) -> RunnerDeployment:
+        """Runs fetch the code anew; here it is only read for the flow's name and parameters."""
+        step = storage.to_pull_step()  # first: a token that must not be stored is refused before anything is fetched
+        with tempfile.TemporaryDirectory(prefix="millrace-source-") as temporary:
+            directory = storage.pull(Path(temporary))
+            parsed = entrypoints.parse(entrypoint)
+            flow: Any = entrypoints.load(parsed, directory)
+            named = parsed.name or parsed.kind == "notebook"
+            written = str(parsed) if named else f"{parsed}:{getattr(flow, 'fn', flow).__name__}"
+            version = None if parsed.kind == "module" else source.of_file(directory / parsed.location)
+            code = source.Source(None, written, version, None, pull_steps=(step,))
+            return cls.configured(flow, name, code, **options)
 
     @classmethod
     def configured(
@@ -319,7 +339,7 @@ class RunnerDeployment(BaseModel):
             parameters=self.parameters,
             tags=self.tags,
             labels=labels,
-            pull_steps=[{SET_DIRECTORY: {"directory": path}}] if path else [],
+            pull_steps=list(code.pull_steps) or ([{SET_DIRECTORY: {"directory": path}}] if path else []),
             work_queue_name=self.work_queue_name,
             work_pool_name=pool,
             description=self.description,
@@ -329,69 +349,3 @@ class RunnerDeployment(BaseModel):
             entrypoint=self.entrypoint,
             job_variables=variables,
         )
-
-
-def deploy_flow(
-    flow: Any,
-    name: str,
-    work_pool_name: str | None = None,
-    image: Any = None,
-    build: bool = True,
-    push: bool = True,
-    *,
-    print_next_steps: bool = True,
-    ignore_warnings: bool = False,
-    **options: Any,
-) -> Id:
-    """Deploy one flow; what `flow.deploy` does.
-
-    Args:
-        flow: the flow.
-        name: the deployment's name.
-        work_pool_name: the pool; that of the settings when not given.
-        image: only for pools that run containers.
-        build: whether to build it.
-        push: whether to push it.
-        print_next_steps: say what to do next.
-        ignore_warnings: do not say that nobody works for the pool.
-        options: those of `flow.to_deployment`.
-
-    Returns:
-        The deployment's id, which can be awaited too.
-    """
-    return deploy(
-        flow.to_deployment(name, **options),
-        work_pool_name=work_pool_name,
-        image=image,
-        build=build,
-        push=push,
-        print_next_steps_message=print_next_steps,
-        ignore_warnings=ignore_warnings,
-    ).first
-
-
-def deploy_notebook(
-    path: Path | str, name: str | None = None, *, work_pool_name: str | None = None, **options: Any
-) -> Id:
-    """Deploy a whole notebook as a flow.
-
-    Args:
-        path: the notebook. A copy of it and of the local modules it imports is what runs.
-        name: the deployment's name; the notebook's when not given.
-        work_pool_name: the pool; that of the settings when not given.
-        options: schedules, parameters and all else that `RunnerDeployment.configured` takes, and
-            `print_next_steps` and `ignore_warnings`.
-
-    Example:
-        >>> deploy_notebook("report.ipynb", "weekly", cron="0 8 * * 1", parameters={"n": 5})  # doctest: +SKIP
-    """
-    book = Path(path).expanduser().absolute()
-    steps = bool(options.pop("print_next_steps", True))
-    quiet = bool(options.pop("ignore_warnings", False))
-    deployment = RunnerDeployment.from_storage(book.parent, book.name, name or book.stem, **options)
-    return deploy(
-        deployment, work_pool_name=work_pool_name, print_next_steps_message=steps, ignore_warnings=quiet
-    ).first
-
-
-__all__ = ["RunnerDeployment", "deploy", "deploy_flow", "deploy_notebook"]

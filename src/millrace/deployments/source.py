@@ -17,6 +17,7 @@ from typing import Any
 from millrace import plugins, settings
 from millrace.errors import EntrypointError
 from millrace.notebooks import live
+from millrace.schema.fields import JsonObject
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Source:
         working_dir: where its runs work, so that relative paths of data lead where they led before.
         files: what of the directory belongs to it, where it was exported; empty for a script.
         origins: the cells its lines come from, for messages of the preflight check.
+        pull_steps: how a run gets the code, where it does not simply lie in `path`.
     """
 
     path: Path | None
@@ -38,6 +40,7 @@ class Source:
     working_dir: Path | None
     files: tuple[str, ...] = ()
     origins: tuple[tuple[int, int], ...] = ()
+    pull_steps: tuple[JsonObject, ...] = ()
 
 
 def of_flow(flow: Any, *, as_module: bool = False) -> Source:

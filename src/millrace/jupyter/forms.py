@@ -165,7 +165,7 @@ class DeployForm:
         try:
             quiet = {"print_next_steps": False, "ignore_warnings": True}
             if self._notebook:
-                make: Callable[..., Any] = plugins.load("millrace.deployments.deployment:deploy_notebook")
+                make: Callable[..., Any] = plugins.load("millrace.deployments.notebook:deploy_notebook")
                 self.deployment_id = make(self._target, **call.arguments(), **quiet)
             else:
                 self.deployment_id = self._target.deploy(**call.arguments(), **quiet)

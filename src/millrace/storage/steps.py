@@ -1,0 +1,202 @@
+"""Pull steps: what makes a deployment's code available before its entrypoint is loaded.
+
+A step is `{"name.of.a.function": {inputs}}`. The names of Prefect and ours mean the same; a name that is none of them
+is a function that can be imported where the deployment runs. The inputs `id` and `requires` are about the step itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from millrace import plugins
+from millrace.errors import InvalidInput, MillraceError, PluginMissing, PullFailed
+from millrace.storage.git import GitRepository
+from millrace.storage.local import LocalStorage
+from millrace.storage.placeholders import Values
+from millrace.storage.remote import RemoteStorage
+
+log = logging.getLogger("millrace.flow_runs")
+PREFIXES = ("prefect.deployments.steps.", "millrace.deployments.steps.")
+_MODULES = ("core.", "pull.", "utility.")
+
+
+def set_working_directory(place: Path, directory: str) -> dict[str, str]:
+    """The code lies in a directory of this machine, or in one below where it was found before."""
+    return {"directory": str(LocalStorage(place / Path(directory).expanduser()).pull(place))}
+
+
+def git_clone(
+    place: Path,
+    repository: str,
+    branch: str | None = None,
+    commit_sha: str | None = None,
+    include_submodules: bool = False,
+    access_token: Any = None,
+    credentials: Any = None,
+    directories: list[str] | None = None,
+    clone_directory_name: str | None = None,
+) -> dict[str, str]:
+    """The code lies in a git repository."""
+    if access_token and credentials:
+        raise InvalidInput("The step git_clone has either access_token or credentials.")
+    given = {"access_token": access_token} if access_token else credentials
+    found = GitRepository(
+        repository, given, clone_directory_name, branch, commit_sha, include_submodules, directories=directories
+    )
+    return {"directory": str(found.pull(place))}
+
+
+def pull_from_remote_storage(place: Path, url: str, **settings: Any) -> dict[str, str]:
+    """The code lies in an object store."""
+    return {"directory": str(RemoteStorage(url, **settings).pull(place))}
+
+
+def run_shell_script(
+    place: Path,
+    script: str,
+    directory: str | None = None,
+    env: Mapping[str, str] | None = None,
+    stream_output: bool = True,
+    expand_env_vars: bool = False,
+) -> dict[str, str]:
+    """Programs are run, a line each; no shell reads the lines."""
+    environment = {**os.environ, **(env or {})}
+    outputs: list[str] = []
+    errors: list[str] = []
+    for line in script.splitlines():
+        words = shlex.split(os.path.expandvars(line) if expand_env_vars else line, comments=True)
+        if not words:
+            continue
+        try:
+            done = subprocess.run(words, cwd=directory or place, env=environment, capture_output=True, text=True)
+        except OSError as error:
+            raise PullFailed(f"The line {line!r} of a step could not be run: {error}") from None
+        outputs.append(done.stdout.strip())
+        errors.append(done.stderr.strip())
+        if stream_output and (said := done.stdout + done.stderr):
+            print(said, end="")
+        if done.returncode:
+            raise PullFailed(
+                f"The line {line!r} of a step exited with {done.returncode}: {done.stderr.strip()[-2000:]}"
+            )
+    return {"stdout": "\n".join(outputs), "stderr": "\n".join(errors)}
+
+
+def pip_install_requirements(
+    place: Path,
+    directory: str | None = None,
+    requirements_file: str = "requirements.txt",
+    stream_output: bool = True,
+) -> dict[str, str]:
+    """The packages of a requirements file are installed into the environment of the run."""
+    command = shlex.join([sys.executable, "-m", "pip", "install", "-r", requirements_file])
+    found = run_shell_script(place, command, directory or str(place), stream_output=stream_output)
+    importlib.invalidate_caches()
+    return found
+
+
+BUILT_IN: dict[str, Callable[..., dict[str, str]]] = {
+    step.__name__: step
+    for step in (set_working_directory, git_clone, pull_from_remote_storage, run_shell_script, pip_install_requirements)
+}
+FETCHING = ("git_clone", "pull_from_remote_storage")
+
+
+def perform(steps: Iterable[Mapping[str, Any]], place: Path, *, start: Path | None = None) -> Path:
+    """Performs steps one after the other.
+
+    Args:
+        steps: of the deployment.
+        place: the directory to fetch into.
+        start: the directory of the code before the first step; `place` when not given.
+
+    Returns:
+        The directory that the last step which gives one says.
+
+    Raises:
+        InvalidInput: a step is unknown, or its inputs do not fit.
+        PullFailed: the code could not be fetched.
+        PluginMissing: a package that a step needs is not installed.
+    """
+    directory = start or place
+    outputs: dict[str, Any] = {}
+    for step in steps:
+        if len(step) != 1:
+            raise InvalidInput(f"A pull step has one name; this one has {', '.join(map(repr, step)) or 'none'}.")
+        ((name, given),) = step.items()
+        inputs = dict(given or {})
+        label, required = inputs.pop("id", None), inputs.pop("requires", None)
+        if required:
+            _require(name, [required] if isinstance(required, str) else required)
+        inputs = Values(outputs, os.environ, _secret, _variable).filled(inputs)
+        answer = _call(name, inputs, place if _short(name) in FETCHING else directory)
+        if isinstance(answer, Mapping):
+            outputs.update(answer)
+            if label:
+                outputs[str(label)] = answer
+            if "directory" in answer:
+                directory = directory / str(answer["directory"])
+    return directory
+
+
+def _short(name: str) -> str | None:
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            rest = next((rest.removeprefix(one) for one in _MODULES if rest.startswith(one)), rest)
+            return rest if rest in BUILT_IN else None
+    return None
+
+
+def _call(name: str, inputs: dict[str, Any], place: Path) -> Any:
+    short = _short(name)
+    if short is None and name.startswith(PREFIXES):
+        raise InvalidInput(f"The step {name!r} is not known here. There are: {', '.join(sorted(BUILT_IN))}.")
+    try:
+        if short is not None:
+            return BUILT_IN[short](place, **inputs)
+        return _function(name)(**inputs)
+    except MillraceError:
+        raise
+    except TypeError as error:
+        raise InvalidInput(f"The step {name!r} cannot be called like this: {error}") from error
+    except Exception as error:
+        raise PullFailed(f"The step {name!r} raised {type(error).__name__}: {error}") from error
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.rpartition(".")
+    found: Any = plugins.load(f"{module}:{attribute}") if module else None
+    if not callable(found):
+        raise InvalidInput(f"The step {name!r} is no function.")
+    return found  # type: ignore[no-any-return]
+
+
+def _require(name: str, packages: Iterable[str]) -> None:
+    for package in packages:
+        module = package.split("[")[0].split("=")[0].split("<")[0].split(">")[0].split("~")[0].strip()
+        if importlib.util.find_spec(module.replace("-", "_")) is None:
+            raise PluginMissing(
+                f"The step {name!r} needs the package {package!r}, which is not installed: pip install {package}"
+            )
+
+
+def _secret(name: str) -> Any:
+    return plugins.load("millrace.secrets:Secret").load(name).get()
+
+
+def _variable(name: str) -> Any:
+    missing = object()
+    found = plugins.load("millrace.variables:Variable").get(name, missing)
+    if found is missing:
+        raise InvalidInput(f"A pull step asks for the variable {name!r}, which is not there.")
+    return found

@@ -1,0 +1,425 @@
+"""Where code lies: what every storage does, and what git and object stores do beside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from millrace import settings
+from millrace.errors import InvalidInput, PluginMissing, PullFailed
+from millrace.storage import GitRepository, LocalStorage, RemoteStorage, storage_of
+from millrace.storage import steps as pull_steps
+from repositories import commit, git, s3, served
+
+TOKEN = "a-very-secret-token"
+FILES = {"flows/etl.py": "VALUE = 1\n", "data/table.csv": "a,b\n", "README": "read me\n"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
+    settings.current.cache_clear()
+    yield tmp_path / "home"
+    settings.current.cache_clear()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    place = tmp_path / "team" / "flows.git"
+    commit(place, FILES)
+    return place
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[dict[str, Any]]:
+    with s3() as url:
+        yield {"key": "test", "secret": "test", "endpoint_url": url}
+
+
+def _in_s3(files: dict[str, str], bucket: dict[str, Any], name: str) -> RemoteStorage:
+    store = fsspec.filesystem("s3", skip_instance_cache=True, **bucket)
+    store.mkdir(name)
+    for path, text in files.items():
+        store.pipe_file(f"{name}/code/{path}", text.encode())
+    return RemoteStorage(f"s3://{name}/code", **bucket)
+
+
+def _in_memory(files: dict[str, str], name: str) -> RemoteStorage:
+    store = fsspec.filesystem("memory")
+    for path, text in files.items():
+        store.pipe_file(f"/{name}/code/{path}", text.encode())
+    return RemoteStorage(f"memory://{name}/code")
+
+
+@pytest.fixture(params=["local", "git", "memory", "s3"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Callable[[dict[str, str]], object]]:
+    """A storage that holds FILES, and what changes it."""
+    name = f"b{os.getpid()}-{request.node.name.partition('[')[0].replace('_', '-')}"[:60]
+    if request.param == "local":
+        place = tmp_path / "code"
+
+        def write(files: dict[str, str]) -> None:
+            for path, text in files.items():
+                (place / path).parent.mkdir(parents=True, exist_ok=True)
+                (place / path).write_text(text)
+
+        write(FILES)
+        return LocalStorage(place), write
+    if request.param == "git":
+        place = tmp_path / "code.git"
+        commit(place, FILES)
+        return GitRepository(f"file://{place}"), lambda files: commit(place, files)
+    if request.param == "memory":
+        return _in_memory(FILES, name), lambda files: _in_memory(files, name)
+    bucket = request.getfixturevalue("bucket")
+    store = fsspec.filesystem("s3", skip_instance_cache=True, **bucket)
+    change = lambda files: [store.pipe_file(f"{name}/code/{p}", t.encode()) for p, t in files.items()]  # noqa: E731
+    return _in_s3(FILES, bucket, name), change
+
+
+# -- every storage
+
+
+def test_a_pull_gives_the_code_as_it_is_now(stored: Any, tmp_path: Path) -> None:
+    storage, change = stored
+    found = storage.pull(tmp_path / "run-1")
+    assert {name: (found / name).read_text() for name in FILES} == FILES
+    change({"flows/etl.py": "VALUE = 22\n"})
+    assert (storage.pull(tmp_path / "run-2") / "flows/etl.py").read_text() == "VALUE = 22\n"
+
+
+@pytest.mark.parametrize("stored", ["git", "memory", "s3"], indirect=True)
+def test_what_one_run_writes_no_other_finds(stored: Any, tmp_path: Path) -> None:
+    storage, _ = stored
+    first = storage.pull(tmp_path / "run-1")
+    (first / "README").write_text("overwritten")
+    (first / "flows" / "out.txt").write_text("an output")
+    second = storage.pull(tmp_path / "run-2")
+    assert (second / "README").read_text() == FILES["README"]
+    assert not (second / "flows" / "out.txt").exists()
+
+
+@pytest.mark.parametrize("stored", ["git", "memory", "s3"], indirect=True)
+def test_pulls_at_the_same_time_do_not_disturb_each_other(stored: Any, tmp_path: Path) -> None:
+    storage, change = stored
+    problems: list[str] = []
+
+    def pull(number: int) -> None:
+        try:
+            found = storage.pull(tmp_path / f"run-{number}")
+            assert (found / "README").read_text() == FILES["README"]
+            assert (found / "flows/etl.py").read_text() in ("VALUE = 1\n", "VALUE = 333\n")
+        except BaseException:
+            problems.append(traceback.format_exc())
+
+    threads = [threading.Thread(target=pull, args=(number,)) for number in range(8)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        if number == 3:
+            change({"flows/etl.py": "VALUE = 333\n"})
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def test_the_step_it_prints_pulls_the_same(stored: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, _ = stored
+    if isinstance(storage, RemoteStorage) and storage.settings:
+        storage.settings = {**storage.settings, "secret": "{{ $TEST_S3_SECRET }}"}
+        monkeypatch.setenv("TEST_S3_SECRET", "test")
+    found = pull_steps.perform([storage.to_pull_step()], tmp_path / "run")
+    assert {name: (found / name).read_text() for name in FILES} == FILES
+
+
+def test_a_place_that_is_not_there_says_so(tmp_path: Path, bucket: dict[str, Any]) -> None:
+    for storage, said in (
+        (LocalStorage(tmp_path / "nowhere"), "no directory"),
+        (GitRepository(f"file://{tmp_path}/nowhere.git"), "Is the path right|does not appear"),
+        (RemoteStorage("memory://nowhere/at-all"), "nothing at memory://nowhere"),
+        (RemoteStorage("s3://no-such-bucket/x", **bucket), "nothing at s3://no-such-bucket/x"),
+        (RemoteStorage("s3://b/x", key="a", secret="b", endpoint_url="http://127.0.0.1:9"), "could not be read"),
+    ):
+        with pytest.raises(PullFailed, match=said):
+            storage.pull(tmp_path / "run")
+
+
+# -- which storage a text means
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("https://example.org/team/flows.git", GitRepository),
+        ("https://user:tok@example.org/team/flows.git", GitRepository),
+        ("git://example.org/flows", GitRepository),
+        ("ssh://git@example.org/flows.git", GitRepository),
+        ("git@example.org:team/flows.git", GitRepository),
+        ("git+https://example.org/flows", GitRepository),
+        ("file:///srv/flows.git", GitRepository),
+        ("/srv/flows", LocalStorage),
+        ("file:///srv/flows", LocalStorage),
+        ("local:///srv/flows", LocalStorage),
+        ("flows", LocalStorage),
+        (Path("flows"), LocalStorage),
+        ("s3://bucket/flows", RemoteStorage),
+        ("gs://bucket/flows", RemoteStorage),
+        ("az://container/flows", RemoteStorage),
+        ("memory://flows", RemoteStorage),
+    ],
+)
+def test_a_source_means_a_storage(text: Any, kind: type) -> None:
+    assert type(storage_of(text)) is kind
+
+
+@pytest.mark.parametrize("text", ["https://example.org/page", "s3://", 3, None])
+def test_a_source_that_means_nothing_is_refused(text: Any) -> None:
+    with pytest.raises(InvalidInput):
+        storage_of(text)
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("az", "adlfs")])
+def test_a_missing_package_is_named(scheme: str, package: str, tmp_path: Path) -> None:
+    with pytest.raises(PluginMissing, match=f"pip install {package}"):
+        RemoteStorage(f"{scheme}://bucket/flows").pull(tmp_path)
+
+
+# -- git
+
+
+def test_branches_tags_and_commits(repository: Path, tmp_path: Path) -> None:
+    first = git("rev-parse", "HEAD", at=repository)
+    git("tag", "-a", "v1", "-m", "the first", at=repository)
+    git("checkout", "-q", "-b", "feature/x", at=repository)
+    commit(repository, {"README": "of the branch\n"})
+    git("checkout", "-q", "main", at=repository)
+    commit(repository, {"README": "newest\n"})
+    with served(tmp_path) as (url, _):
+        at = f"{url}/team/flows.git"
+        read = {
+            "default": GitRepository(at),
+            "branch": GitRepository(at, branch="feature/x"),
+            "tag as branch": GitRepository(at, branch="v1"),
+            "tag": GitRepository(at, tag="v1"),
+            "commit": GitRepository(at, commit_sha=first),
+        }
+        found = {name: (one.pull(tmp_path / name) / "README").read_text() for name, one in read.items()}
+    assert found == {
+        "default": "newest\n",
+        "branch": "of the branch\n",
+        "tag as branch": "read me\n",
+        "tag": "read me\n",
+        "commit": "read me\n",
+    }
+    assert read["branch"].name == "flows-feature-x"
+
+
+def test_a_commit_is_fetched_once_and_without_its_history(repository: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        commit(repository, {"README": f"change {number}\n"})
+    with served(tmp_path) as (url, requests):
+        storage = GitRepository(f"{url}/team/flows.git")
+        found = storage.pull(tmp_path / "run-1")
+        assert git("rev-list", "--count", "HEAD", at=found) == "1"
+        assert any("git-upload-pack" in one for one in requests)
+        requests.clear()
+        storage.pull(tmp_path / "run-2")
+        fetches = len(requests)
+        requests.clear()
+        GitRepository(storage.url, commit_sha=git("rev-parse", "HEAD", at=found)).pull(tmp_path / "run-3")
+        assert requests == []
+    assert fetches <= 3, "asking for the newest commit is all"
+
+
+def test_only_the_directories_asked_for(repository: Path, tmp_path: Path) -> None:
+    with served(tmp_path) as (url, _):
+        found = GitRepository(f"{url}/team/flows.git", directories=["flows"]).pull(tmp_path / "run")
+    assert (found / "flows/etl.py").is_file()
+    assert not (found / "data").exists()
+
+
+def test_submodules_only_when_asked_for(repository: Path, tmp_path: Path) -> None:
+    commit(tmp_path / "team" / "library.git", {"lib.py": "x = 1\n"})
+    with served(tmp_path) as (url, _):
+        git("submodule", "add", "-q", "../library.git", "library", at=_remote(repository, f"{url}/team/flows.git"))
+        git("commit", "-q", "-m", "a submodule", at=repository)
+        plain = GitRepository(f"{url}/team/flows.git")
+        assert not (plain.pull(tmp_path / "run-1") / "library/lib.py").exists()
+        full = GitRepository(f"{url}/team/flows.git", include_submodules=True)
+        assert (full.pull(tmp_path / "run-2") / "library/lib.py").read_text() == "x = 1\n"
+
+
+def _remote(repository: Path, url: str) -> Path:
+    git("remote", "add", "origin", url, at=repository)
+    return repository
+
+
+def test_a_private_repository_opens_with_its_token(repository: Path, tmp_path: Path) -> None:
+    with served(tmp_path, "robot", TOKEN) as (url, _):
+        at = f"{url}/team/flows.git"
+        with pytest.raises(PullFailed, match="It is private"):
+            GitRepository(at).pull(tmp_path / "run")
+        with pytest.raises(PullFailed) as failed:
+            GitRepository(at, {"username": "robot", "access_token": "wrong-" + TOKEN}).pull(tmp_path / "run")
+        assert TOKEN not in str(failed.value)
+        opened = GitRepository(at, {"username": "robot", "access_token": TOKEN})
+        found = opened.pull(tmp_path / "run")
+        in_url = GitRepository(at.replace("://", f"://robot:{TOKEN}@"))
+        assert (in_url.pull(tmp_path / "run-2") / "README").is_file()
+    assert (found / "README").read_text() == "read me\n"
+    for storage in (opened, in_url):
+        assert TOKEN not in repr(storage) + str(storage.credentials) + storage.url
+    written = subprocess.run(["grep", "-r", TOKEN, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert written.stdout == "", "the token lies in a file"
+
+
+def test_a_token_is_only_deployed_by_name() -> None:
+    class Secret:
+        name = "git-token"
+
+        def get(self) -> str:
+            return TOKEN
+
+    plain = GitRepository("https://example.org/flows.git", {"access_token": TOKEN})
+    with pytest.raises(InvalidInput, match=r"Secret\(value=…\).save"):
+        plain.to_pull_step()
+    step = GitRepository("https://example.org/flows.git", {"access_token": Secret()}).to_pull_step()
+    assert step == {
+        "prefect.deployments.steps.git_clone": {
+            "repository": "https://example.org/flows.git",
+            "credentials": {"access_token": "{{ prefect.blocks.secret.git-token }}"},
+        }
+    }
+    with pytest.raises(InvalidInput, match="in the clear"):
+        GitRepository("http://example.org/flows.git", {"access_token": TOKEN}).fetched()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"url": "--upload-pack=touch /tmp/x"},
+        {"url": "ext::sh -c touch% /tmp/x"},
+        {"url": "-oProxyCommand=x:y"},
+        {"url": "ftp://example.org/x.git"},
+        {"url": "ssh://-oProxyCommand=touch/x.git"},
+        {"url": "https://example.org/a\nb.git"},
+        {"branch": "--upload-pack=x"},
+        {"branch": "a..b"},
+        {"branch": ""},
+        {"tag": "-x"},
+        {"commit_sha": "HEAD"},
+        {"commit_sha": "abcdef1"},
+        {"commit_sha": "--output=/tmp/x"},
+        {"directories": ["../.."]},
+        {"directories": ["/etc"]},
+        {"directories": ["--stdin"]},
+        {"name": "../../x"},
+        {"name": ".git"},
+        {"branch": "main", "commit_sha": "0" * 40},
+        {"credentials": {"username": "only"}},
+        {"credentials": {"shell": "x"}},
+    ],
+)
+def test_what_could_become_an_option_of_git_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        GitRepository(**{"url": "https://example.org/flows.git", **arguments})
+
+
+def test_hooks_and_templates_of_the_machine_do_not_run(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = tmp_path / "template" / "hooks"
+    hooks.mkdir(parents=True)
+    (hooks / "post-checkout").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (hooks / "post-checkout").chmod(0o755)
+    monkeypatch.setenv("GIT_TEMPLATE_DIR", str(hooks.parent))
+    GitRepository(f"file://{repository}").pull(tmp_path / "run")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_branch_that_is_not_there_names_those_there_are(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(PullFailed, match=r"no branch or tag 'nope'. Its branches: main"):
+        GitRepository(f"file://{repository}", branch="nope").pull(tmp_path)
+    with pytest.raises(PullFailed, match="has no commit 0000"):
+        GitRepository(f"file://{repository}", commit_sha="0" * 40).pull(tmp_path)
+
+
+# -- object stores
+
+
+def test_a_name_that_climbs_out_is_refused(tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    store.store["/evil/code/../../../climbed.py"] = store.open("/evil/x", "wb")
+    try:
+        with pytest.raises(PullFailed, match="leads out of the folder"):
+            RemoteStorage("memory://evil/code").pull(tmp_path / "run")
+        assert not list(tmp_path.rglob("climbed.py"))
+    finally:
+        store.store.clear()
+
+
+def test_settings_that_look_like_secrets_are_deployed_by_name() -> None:
+    with pytest.raises(InvalidInput, match="The setting 'secret'"):
+        RemoteStorage("s3://bucket/flows", key="k", secret="plain").to_pull_step()
+    with pytest.raises(InvalidInput, match="do not belong into a URL"):
+        RemoteStorage("s3://key:secret@bucket/flows")
+
+
+# -- steps
+
+
+def test_steps_hand_on_what_they_found(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRANCH", "main")
+    found = pull_steps.perform(
+        [
+            {
+                "prefect.deployments.steps.git_clone": {
+                    "id": "clone",
+                    "repository": f"file://{repository}",
+                    "branch": "{{ $BRANCH }}",
+                }
+            },
+            {
+                "millrace.deployments.steps.run_shell_script": {
+                    "id": "said",
+                    "script": "cat README",
+                    "stream_output": False,
+                }
+            },
+            {"prefect.deployments.steps.set_working_directory": {"directory": "{{ clone.directory }}/flows"}},
+        ],
+        tmp_path / "run",
+    )
+    assert found == tmp_path / "run" / "flows-main" / "flows"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"prefect.deployments.steps.fetch_by_pigeon": {}}, "is not known here. There are: git_clone"),
+        ({"prefect.deployments.steps.git_clone": {"repo": "x"}}, "cannot be called like this"),
+        ({"prefect.deployments.steps.set_working_directory": {"directory": "{{ nothing.here }}"}}, "no step before it"),
+        (
+            {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $NOT_SET_AT_ALL }}"}},
+            "is not set here",
+        ),
+        ({"a": {}, "b": {}}, "one name"),
+        ({"json.dumps": {"requires": "no-such-package"}}, "pip install no-such-package"),
+        ({"no_such_module.step": {}}, "no_such_module"),
+        (
+            {"prefect.deployments.steps.run_shell_script": {"script": f"{sys.executable} -c 'raise SystemExit(3)'"}},
+            "with 3",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_performed_says_why(step: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises((InvalidInput, PullFailed, PluginMissing), match=said):
+        pull_steps.perform([step], tmp_path)
