@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from millrace import entrypoints, plugins, settings
+from millrace import settings
 from millrace.engine import arun_flow, run_claimed, run_flow
+from millrace.engine.async_generators import AsyncFlowGenerator
 from millrace.engine.declared import (
+    FlowOptions,
+    NotSet,
+    awaited,
     check_characters,
     check_name,
-    checked_hooks,
+    check_run_name,
     forward,
     function_name,
+    generates,
     made_runner,
+    module_or_file,
+    positive,
     source_hash,
+    unwrapped,
 )
 from millrace.engine.deployable import Deployable
 from millrace.engine.futures import TaskFuture
-from millrace.engine.parameters import RESERVED, Signature, filled, jsonable
+from millrace.engine.generators import FlowGenerator
+from millrace.engine.hooks import HOOKS, Hook, Hooked
+from millrace.engine.parameters import RESERVED, Signature, jsonable, run_name
 from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
+from millrace.errors import InvalidInput
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import State
 
@@ -32,26 +46,43 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Hook = Callable[..., Any]
-_HOOKS = ("on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running")
+_KEPT = (
+    "flow_run_name",
+    "retries",
+    "retry_delay_seconds",
+    "task_runner",
+    "description",
+    "timeout_seconds",
+    "persist_result",
+    "result_storage",
+    "result_serializer",
+    "cache_result_in_memory",
+    "log_prints",
+)
 
 
-class Flow(Deployable, Generic[P, R]):
+class Flow(Deployable, Hooked, Generic[P, R]):
     """A flow; most people use the decorator `@flow`.
 
-    Calling a `def` flow runs it and gives its value; an `async def` flow is awaited.
+    Calling a `def` flow runs it and gives its value; an `async def` flow is awaited. A flow whose function is a
+    generator gives a generator: items come as the run makes them, see `millrace.engine.generators`. In a class, write
+    `@flow` above or below `@classmethod` and `@staticmethod`; the instance or class is no parameter of the run.
+    `flow.fn` is the function itself: calling that makes no run.
 
     Args:
         fn: the function.
         name: its name; by default the function's, with dashes. None of / % & > <.
         version: by default a hash of the source.
-        flow_run_name: the name of a run: a text in which `{parameter}` is replaced, or a function that gives one.
+        flow_run_name: the name of a run: a text in which `{parameter}` and `{parameter:format}` are replaced, or a
+            function that gives one. It may take `parameters`, and may ask `millrace.runtime` about the run.
         retries: how often a run that raised is run again.
         retry_delay_seconds: the seconds before that.
         task_runner: where submitted tasks run; by default in threads.
         description: by default the docstring.
-        timeout_seconds: a run that takes longer fails as TimedOut. See `millrace.engine.interrupts` for what can be
-            interrupted.
+        timeout_seconds: a run that takes longer fails as TimedOut. `async def` code is stopped at its next `await`;
+            `def` code on the main thread at once, also in `time.sleep` or on a socket; `def` code on another thread
+            when it next executes a line of Python. A call into C that does not come back is stopped by nothing but the
+            end of its process. See the table in `millrace.engine.interrupts`. 0 is no limit.
         validate_parameters: check and coerce arguments by the annotations.
         persist_result: keep the result for other processes; by default on workers, where it can be stored. If it is
             asked for and cannot be done, the run fails.
@@ -60,9 +91,13 @@ class Flow(Deployable, Generic[P, R]):
         result_serializer: how: json, pickle, compressed/json, compressed/pickle or a `Serializer`; likewise. Giving
             either sets `persist_result`.
         cache_result_in_memory: False: the value is not held after the run but read back from its storage.
-        log_prints: log what the function prints.
-        on_completion, on_failure, on_cancellation, on_crashed, on_running: functions called with flow, flow run and
-            state when a run gets there. What they raise is logged and changes nothing.
+        log_prints: log what the function prints; by default as the flow it is called in.
+        on_completion, on_failure, on_cancellation, on_crashed, on_running: lists of functions called with flow, flow
+            run and state when a run gets there; `async def` ones are awaited. What they raise is logged.
+
+    Raises:
+        TypeError: an option of the wrong type; the message says what to write.
+        ValueError: a character a name cannot have, a negative number, a parameter called like an argument of the call.
 
     Example:
         >>> @flow
@@ -89,28 +124,23 @@ class Flow(Deployable, Generic[P, R]):
         result_serializer: Any = None,
         cache_result_in_memory: bool = True,
         log_prints: bool | None = None,
-        on_completion: list[Hook] | None = None,
-        on_failure: list[Hook] | None = None,
-        on_cancellation: list[Hook] | None = None,
-        on_crashed: list[Hook] | None = None,
-        on_running: list[Hook] | None = None,
+        on_completion: Iterable[Hook] | None = None,
+        on_failure: Iterable[Hook] | None = None,
+        on_cancellation: Iterable[Hook] | None = None,
+        on_crashed: Iterable[Hook] | None = None,
+        on_running: Iterable[Hook] | None = None,
     ) -> None:
         check_name(name)
-        if not callable(fn):
-            raise TypeError(f"@flow decorates a function; got {type(fn).__name__}")
-        if flow_run_name is not None and not isinstance(flow_run_name, str) and not callable(flow_run_name):
-            raise TypeError(f"flow_run_name must be a text or a function; got {type(flow_run_name).__name__}")
-        given = dict(locals())
-        for hook in _HOOKS:
-            setattr(self, f"{hook}_hooks", checked_hooks(hook, given[hook]))
-        self.fn = fn
-        self.name = name or function_name(fn)
+        check_run_name(flow_run_name)
+        self._set_hooks(locals())
+        self.fn, self._decorated = unwrapped(fn)
+        self.name = name or function_name(self.fn)
         check_characters(self.name)
         self._version = version
         self.flow_run_name = flow_run_name
         self.task_runner = made_runner(task_runner)
-        self.description = description or inspect.getdoc(fn)
-        self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
+        self.description = description or inspect.getdoc(self.fn)
+        self.timeout_seconds = positive(float(timeout_seconds), "timeout_seconds") if timeout_seconds else None
         self.should_validate_parameters = validate_parameters
         self.persist_result = keeps(persist_result, result_storage, result_serializer, cache_result_in_memory)
         self.result_storage = result_storage
@@ -118,40 +148,26 @@ class Flow(Deployable, Generic[P, R]):
         self.cache_result_in_memory = cache_result_in_memory
         self.log_prints = log_prints
         self._set_retries(retries, retry_delay_seconds)
-        update_wrapper(self, fn)
+        update_wrapper(self, self.fn)
         self._inspect()
-
-    on_completion_hooks: list[Hook]
-    on_failure_hooks: list[Hook]
-    on_cancellation_hooks: list[Hook]
-    on_crashed_hooks: list[Hook]
-    on_running_hooks: list[Hook]
 
     def _set_retries(self, retries: int | None, delay: float | None) -> None:
         current = settings.current()
-        self.retries = current.flow_default_retries if retries is None else retries
+        positive(retries, "retries"), positive(delay, "retry_delay_seconds")
+        self.retries = current.flow_default_retries if retries is None else int(retries)
         self.retry_delay_seconds = current.flow_default_retry_delay_seconds if delay is None else delay
-        if self.retries < 0 or self.retry_delay_seconds < 0:
-            raise ValueError(f"retries and retry_delay_seconds must not be negative; got {retries} and {delay}")
 
     def _inspect(self) -> None:
         """What the function says of itself, checked now so that a mistake shows where the flow is defined."""
-        self.isasync = inspect.iscoroutinefunction(self.fn)
-        self.isgenerator = inspect.isgeneratorfunction(self.fn) or inspect.isasyncgenfunction(self.fn)
-        if self.isgenerator:
-            raise TypeError(
-                f"the flow {self.name!r} is a generator function, which Millrace cannot run yet: return a list"
-            )
-        self.signature = Signature(self.fn, f"flow {self.name!r}")
+        self.isasync = awaited(self.fn)
+        self.isgenerator = generates(self.fn)
+        self.signature = Signature(self.fn, f"flow {self.name!r}", self.isclassmethod)
         for reserved in RESERVED:
             if reserved in self.signature.parameters:
                 raise ValueError(f"the flow {self.name!r} has a parameter {reserved!r}, which the call itself uses")
         if self.should_validate_parameters and not forward(self.fn):
             self.signature.model  # noqa: B018 - an annotation that cannot be checked is an error here
-        module = getattr(self.fn, "__module__", None) or "__main__"
-        if module in ("__main__", "__millrace_loader__"):
-            module = getattr(getattr(self.fn, "__code__", None), "co_filename", module)
-        self._entrypoint = f"{module}:{getattr(self.fn, '__name__', self.name)}"
+        self._entrypoint = f"{module_or_file(self.fn)}:{getattr(self.fn, '__name__', self.name)}"
         self._storage: Any = None
 
     def __repr__(self) -> str:
@@ -170,14 +186,34 @@ class Flow(Deployable, Generic[P, R]):
 
     @property
     def ismethod(self) -> bool:
-        """Whether it is bound to an instance."""
+        """Whether it is bound to an instance or a class."""
         return inspect.ismethod(self.fn)
 
+    @property
+    def isclassmethod(self) -> bool:
+        """Whether it was written above `@classmethod`."""
+        return self._decorated == "classmethod"
+
+    @property
+    def isstaticmethod(self) -> bool:
+        """Whether it was written above `@staticmethod`."""
+        return self._decorated == "staticmethod"
+
     def __get__(self, instance: Any, owner: Any = None) -> Self:
-        """The flow bound to an instance, when it is defined in a class."""
-        if instance is None:
+        """The flow bound to an instance, or as a classmethod to the class, when it is defined in a class."""
+        to = owner if self.isclassmethod else instance
+        if to is None or self.isstaticmethod or self.ismethod:
             return self
-        return cast(Self, self._copy(cast(Any, self.fn).__get__(instance, owner)))
+        bound = copy.copy(self)
+        # The instance is in this copy and in nothing that two of them share.
+        bound.fn = cast(Any, bound).__wrapped__ = cast(Any, MethodType(self.fn, to))
+        bound.signature = self._bound_signature
+        vars(bound).pop("parameters", None)
+        return bound
+
+    @cached_property
+    def _bound_signature(self) -> Signature:
+        return Signature(self.fn, self.signature.name, bound=True)
 
     def with_options(
         self,
@@ -191,52 +227,41 @@ class Flow(Deployable, Generic[P, R]):
         task_runner: type[TaskRunner] | TaskRunner | None = None,
         timeout_seconds: float | None = None,
         validate_parameters: bool | None = None,
+        persist_result: bool | None = NotSet,
+        result_storage: Any = NotSet,
+        result_serializer: Any = NotSet,
         cache_result_in_memory: bool | None = None,
-        on_completion: list[Hook] | None = None,
-        on_failure: list[Hook] | None = None,
-        on_cancellation: list[Hook] | None = None,
-        on_crashed: list[Hook] | None = None,
-        on_running: list[Hook] | None = None,
-        **explicit: Any,
+        log_prints: bool | None = NotSet,
+        on_completion: Iterable[Hook] | None = None,
+        on_failure: Iterable[Hook] | None = None,
+        on_cancellation: Iterable[Hook] | None = None,
+        on_crashed: Iterable[Hook] | None = None,
+        on_running: Iterable[Hook] | None = None,
     ) -> Flow[P, R]:
-        """The same flow with other options. What is not given stays.
+        """The same flow with other options: those of `Flow`. What is not given stays.
 
-        Args:
-            explicit: `persist_result`, `result_storage`, `result_serializer`, `log_prints`; None is a value of these.
+        None is a value of `persist_result`, `result_storage`, `result_serializer` and `log_prints`; of the others it
+        means that the option stays. An empty list takes hooks away.
 
         Example:
             >>> hello.with_options(retries=3)("mill")  # doctest: +SKIP
             'hello mill'
         """
         given = dict(locals())
-        allowed = {"persist_result", "result_storage", "result_serializer", "log_prints"}
-        if unknown := set(explicit) - allowed:
-            raise TypeError(f"a flow has no option {', '.join(sorted(unknown))}")
-        changes = {key: value for key, value in given.items() if key not in ("self", "explicit") and value is not None}
-        return self._copy(self.fn, **changes, **explicit)
-
-    def _copy(self, fn: Callable[..., Any], **changes: Any) -> Flow[P, R]:
         kept: dict[str, Any] = {
             "name": self.name,
             "version": self._version,
             "validate_parameters": self.should_validate_parameters,
-            **{hook: getattr(self, f"{hook}_hooks") for hook in _HOOKS},
+            **{option: getattr(self, option) for option in _KEPT},
+            **{hook: getattr(self, f"{hook}_hooks") for hook in HOOKS},
         }
-        for option in [
-            "flow_run_name",
-            "retries",
-            "retry_delay_seconds",
-            "task_runner",
-            "description",
-            "timeout_seconds",
-            "persist_result",
-            "result_storage",
-            "result_serializer",
-            "cache_result_in_memory",
-            "log_prints",
-        ]:
-            kept[option] = getattr(self, option)
-        made: Flow[P, R] = type(self)(fn, **{**kept, **changes})
+        nullable = ("persist_result", "result_storage", "result_serializer", "log_prints")
+        for option in kept:
+            unchanged = NotSet if option in nullable else None
+            if given[option] is not unchanged:
+                kept[option] = given[option]
+        made: Flow[P, R] = type(self)(self.fn, **kept)
+        made._decorated, made.signature = self._decorated, replace(self.signature, name=made.signature.name)
         made._storage, made._entrypoint = self._storage, self._entrypoint
         return made
 
@@ -277,15 +302,7 @@ class Flow(Deployable, Generic[P, R]):
 
     def run_name(self, parameters: dict[str, Any]) -> str | None:
         """The name of a run, for the engine; None if the flow says none."""
-        if self.flow_run_name is None:
-            return None
-        if isinstance(self.flow_run_name, str):
-            return filled(self.flow_run_name, parameters)
-        wants = inspect.signature(self.flow_run_name).parameters
-        name = self.flow_run_name(parameters=parameters) if "parameters" in wants else self.flow_run_name()
-        if not isinstance(name, str):
-            raise TypeError(f"flow_run_name of the flow {self.name!r} gave {name!r}; it must give a text")
-        return name
+        return run_name(self.flow_run_name, f"flow_run_name of the flow {self.name!r}", parameters)
 
     def logs_prints(self, inherited: bool | None) -> bool:
         """Whether `print` is logged, for the engine."""
@@ -305,10 +322,16 @@ class Flow(Deployable, Generic[P, R]):
 
     # -- what people call
 
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
     def __call__(
+        self, *args: Any, return_state: bool = ..., wait_for: Iterable[Any] | None = ..., **kw: Any
+    ) -> Any: ...
+    def __call__(  # type: ignore[misc] # the function's own parameters cannot have these two names
         self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Runs the flow and gives its value; an `async def` flow is awaited.
+        """Runs the flow and gives its value; an `async def` flow is awaited, the items of a generator are taken.
 
         Args:
             args: as the function takes them.
@@ -318,63 +341,22 @@ class Flow(Deployable, Generic[P, R]):
 
         Raises:
             ParameterError: the arguments do not fit; no run is made.
+            InvalidInput: `return_state` of a generator.
             ServerUnavailable: no server answers and none could be started.
         """
         parameters = self.signature.bind(args, kwargs)
+        if self.isgenerator:
+            if return_state:
+                raise InvalidInput(f"the flow {self.name!r} gives items; there is no return_state of a generator")
+            return (AsyncFlowGenerator if self.isasync else FlowGenerator)(self, parameters, wait_for)
         run = arun_flow if self.isasync else run_flow
         return run(self, parameters, return_state=return_state, wait_for=wait_for)
-
-    def on_completion(self, fn: Hook) -> Hook:
-        """Decorator: calls a function with flow, flow run and state when a run has completed."""
-        self.on_completion_hooks.append(fn)
-        return fn
-
-    def on_failure(self, fn: Hook) -> Hook:
-        """Decorator: the same when a run has failed."""
-        self.on_failure_hooks.append(fn)
-        return fn
-
-    def on_cancellation(self, fn: Hook) -> Hook:
-        """Decorator: the same when a run was cancelled."""
-        self.on_cancellation_hooks.append(fn)
-        return fn
-
-    def on_crashed(self, fn: Hook) -> Hook:
-        """Decorator: the same when a run has crashed."""
-        self.on_crashed_hooks.append(fn)
-        return fn
-
-    def on_running(self, fn: Hook) -> Hook:
-        """Decorator: the same when a run begins, once for each try."""
-        self.on_running_hooks.append(fn)
-        return fn
-
-    @classmethod
-    def from_source(cls, source: Any, entrypoint: str) -> Flow[..., Any]:
-        """A flow whose code lies elsewhere: in another directory, a git repository or an object store.
-
-        Args:
-            source: the directory, the URL, or a storage such as `GitRepository(…)`; see `millrace.storage`.
-            entrypoint: `path/to/file.py:function` below it.
-
-        Raises:
-            InvalidInput: there is no such directory, or nothing reads such a URL.
-            PullFailed: the code could not be fetched.
-
-        Example:
-            >>> etl = flow.from_source("https://example.org/team/flows.git", "etl.py:etl")  # doctest: +SKIP
-        """
-        storage = plugins.load("millrace.storage.kinds:storage_of")(source)
-        directory = plugins.load("millrace.storage.kinds:pulled_for_now")(storage)
-        made: Flow[..., Any] = cast(Any, entrypoints.load(entrypoints.parse(entrypoint), directory))
-        made._storage, made._entrypoint = storage, entrypoint
-        return made
 
 
 @overload
 def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
-def flow(fn: None = None, /, **options: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: None = None, /, **options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
 def flow(fn: Any = None, /, **options: Any) -> Any:
@@ -384,12 +366,18 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         >>> @flow(retries=2, log_prints=True)
         ... def etl(day: str): ...
     """
-    unknown = set(options) - set(inspect.signature(Flow.__init__).parameters)
+    unknown = set(options) - set(FlowOptions.__annotations__)
     if unknown:
         raise TypeError(f"@flow has no option {', '.join(sorted(unknown))}")
-    if isinstance(fn, (staticmethod, classmethod)):
-        raise TypeError(f"write @{type(fn).__name__} above @flow, not below it")
-    return Flow(fn, **options) if fn is not None else lambda function: flow(function, **options)
+    return Flow(fn, **options) if fn is not None else lambda function: Flow(function, **options)
 
 
+# A signature to look up: `flow` takes what `Flow` takes, by name.
+_OPTIONS = list(inspect.signature(Flow).parameters.values())
+cast(Any, flow).__signature__ = inspect.Signature(
+    [
+        _OPTIONS[0].replace(kind=inspect.Parameter.POSITIONAL_ONLY, default=None),
+        *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in _OPTIONS[1:]),
+    ]
+)
 cast(Any, flow).from_source = Flow.from_source

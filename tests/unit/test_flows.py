@@ -61,8 +61,6 @@ def test_what_cannot_be_a_flow() -> None:
         Flow(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="has no option retrys"):
         flow(retrys=3)
-    with pytest.raises(TypeError, match="above @flow"):
-        flow(staticmethod(lambda: 1))  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="return_state"):
         Flow(lambda return_state: 1)
     with pytest.raises(TypeError, match="flow_run_name must be"):
@@ -83,8 +81,8 @@ def test_options_stay_unless_given() -> None:
     assert isinstance(second.task_runner, InlineTaskRunner)
     assert first.task_runner == ThreadPoolTaskRunner()
     assert first.with_options(retries=0).retries == 0
-    with pytest.raises(TypeError, match="no option colour"):
-        first.with_options(colour=1)
+    with pytest.raises(TypeError, match="colour"):
+        first.with_options(colour=1)  # type: ignore[call-arg]
 
 
 def test_the_version_is_a_hash_of_the_source() -> None:

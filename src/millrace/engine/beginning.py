@@ -99,6 +99,7 @@ class Beginning:
         flow_run: the run that exists, if it was claimed.
         lease: its lease.
         ends_process: the loss of the lease ends this process.
+        inputs: the task runs whose results are among the arguments, by parameter.
     """
 
     wish: Wish
@@ -107,6 +108,7 @@ class Beginning:
     lease: Lease | None = None
     ends_process: bool = False
     parent: FlowRunContext | None = field(default_factory=FlowRunContext.get)
+    inputs: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     task: TaskFacts | None = None
     clock: TaskClock = field(default_factory=TaskClock)
 
@@ -174,9 +176,6 @@ class Beginning:
         change = FlowRunUpdate()
         if flow.policy.retries and run.empirical_policy.retries is None:
             change.empirical_policy = run.empirical_policy = flow.policy
-        name = flow.run_name(flow.signature.with_defaults(run.parameters))
-        if name:
-            change.name = run.name = name
         if change.model_fields_set:
             client.update_flow_run(run.id, change)
         answer = client.set_flow_run_state(run.id, state)
@@ -194,6 +193,7 @@ class Beginning:
         facts.flow_run = (parent.flow_run.id, parent.flow_run.name)
         facts.flow = (parent.flow_run.flow_id, parent.flow.name)
         facts.flow_run_running = parent.running
+        facts.inputs = self.inputs
         stored = parent.client.create_task_run(
             TaskRunCreate(
                 id=facts.id,

@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
 
 Hook = Callable[..., Any]
 _BANNED = "/%&><"
+NotSet: Any = type("NotSet", (), {"__repr__": lambda self: "NotSet", "__bool__": lambda self: False})()
+"""What `with_options` has where None would say something: leave it as it is."""
+
+
+class FlowOptions(TypedDict, total=False):
+    """What `@flow` takes; `Flow` says what each means."""
+
+    name: str | None
+    version: str | None
+    flow_run_name: Callable[..., str] | str | None
+    retries: int | None
+    retry_delay_seconds: float | None
+    task_runner: type[TaskRunner] | TaskRunner | None
+    description: str | None
+    timeout_seconds: float | None
+    validate_parameters: bool
+    persist_result: bool | None
+    result_storage: Any
+    result_serializer: Any
+    cache_result_in_memory: bool
+    log_prints: bool | None
+    on_completion: Iterable[Hook] | None
+    on_failure: Iterable[Hook] | None
+    on_cancellation: Iterable[Hook] | None
+    on_crashed: Iterable[Hook] | None
+    on_running: Iterable[Hook] | None
 
 
 def check_name(name: Any) -> None:
@@ -25,6 +51,50 @@ def check_characters(name: str) -> None:
     bad = sorted({character for character in name if character in _BANNED})
     if bad:
         raise ValueError(f"the name {name!r} contains {' '.join(bad)}; a name holds none of {' '.join(_BANNED)}")
+
+
+def check_run_name(given: Any) -> None:
+    if given is not None and not isinstance(given, str) and not callable(given):
+        raise TypeError(f"flow_run_name must be a text or a function; got {type(given).__name__}")
+
+
+def positive(value: float | None, option: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{option} must be a number; got {value!r} ({type(value).__name__})")
+    if value < 0 or value != value:
+        raise ValueError(f"{option} must not be negative; got {value}")
+    return value
+
+
+def awaited(fn: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine or an async generator."""
+    found = (fn, getattr(fn, "__call__", None))  # noqa: B004 - an object may have an async __call__
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in found)
+
+
+def generates(fn: Callable[..., Any]) -> bool:
+    """Whether calling it gives a generator of either colour."""
+    found = (fn, getattr(fn, "__call__", None))  # noqa: B004
+    return any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in found)
+
+
+def unwrapped(fn: Any) -> tuple[Callable[..., Any], str]:
+    """The function below a `@classmethod` or `@staticmethod`, and which of them it was."""
+    kind = type(fn).__name__ if isinstance(fn, (classmethod, staticmethod)) else ""
+    found = fn.__func__ if kind else fn
+    if not callable(found):
+        raise TypeError(f"@flow decorates a function; got {type(found).__name__}")
+    return found, kind
+
+
+def module_or_file(fn: Callable[..., Any]) -> str:
+    """Where an entrypoint finds the function: its module, or the file of a script."""
+    module = getattr(fn, "__module__", None) or "__main__"
+    if module in ("__main__", "__millrace_loader__"):
+        return str(getattr(getattr(fn, "__code__", None), "co_filename", module))
+    return module
 
 
 def function_name(fn: Callable[..., Any]) -> str:

@@ -6,9 +6,9 @@ import datetime
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from millrace import plugins
+from millrace import entrypoints, plugins
 from millrace.engine.declared import check_characters
 from millrace.errors import EntrypointError
 
@@ -97,6 +97,27 @@ class Deployable:
             options["concurrency_limit"] = global_limit
         deployment = self.to_deployment(Path(name).stem if name else self.name, **options)
         return plugins.load("millrace.deployments.serve:serve")(deployment, **serving)
+
+    @classmethod
+    def from_source(cls, source: Any, entrypoint: str) -> Any:
+        """A flow whose code lies elsewhere: in another directory, a git repository or an object store.
+
+        Args:
+            source: the directory, the URL, or a storage such as `GitRepository(…)`; see `millrace.storage`.
+            entrypoint: `path/to/file.py:function` below it.
+
+        Raises:
+            InvalidInput: there is no such directory, or nothing reads such a URL.
+            PullFailed: the code could not be fetched.
+
+        Example:
+            >>> etl = flow.from_source("https://example.org/team/flows.git", "etl.py:etl")  # doctest: +SKIP
+        """
+        storage = plugins.load("millrace.storage.kinds:storage_of")(source)
+        directory = plugins.load("millrace.storage.kinds:pulled_for_now")(storage)
+        made = cast(Any, entrypoints.load(entrypoints.parse(entrypoint), directory))
+        made._storage, made._entrypoint = storage, entrypoint
+        return made
 
     def export(self, directory: str | os.PathLike[str]) -> Any:
         """Writes the flow, with all it needs from other cells, as a module into a directory.

@@ -19,10 +19,11 @@ from millrace import settings
 from millrace.client.locate import revive
 from millrace.engine import protocol
 from millrace.engine.beginning import Beginning
-from millrace.engine.context import FlowRunContext, run_thread
+from millrace.engine.context import FlowRunContext
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
 from millrace.engine.futures import settle
+from millrace.engine.hooks import acall_hook, call_hook, hooks_for
 from millrace.engine.interrupts import SLICE
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, prints_logged
@@ -34,7 +35,7 @@ from millrace.engine.states import RunState
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import RunCancelled, SerializationError, StorageUnavailable
 from millrace.schema.fields import now
-from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
+from millrace.schema.runs import FlowRun, FlowRunPolicy, FlowRunUpdate, Lease
 from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType
 
 if TYPE_CHECKING:
@@ -43,14 +44,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("millrace.flow_runs")
 STOP_SECONDS = 5.0
 
-_HOOKS = {
-    StateType.RUNNING: "on_running_hooks",
-    StateType.COMPLETED: "on_completion_hooks",
-    StateType.FAILED: "on_failure_hooks",
-    StateType.CANCELLED: "on_cancellation_hooks",
-    StateType.CRASHED: "on_crashed_hooks",
-}
-
 
 class FlowLike(Protocol):
     """What the engine needs to know of a flow."""
@@ -58,6 +51,7 @@ class FlowLike(Protocol):
     name: str
     fn: Callable[..., Any]
     isasync: bool
+    isgenerator: bool
     signature: Signature
     task_runner: TaskRunner
     timeout_seconds: float | None
@@ -66,6 +60,10 @@ class FlowLike(Protocol):
     result_serializer: Any
     cache_result_in_memory: bool
     should_validate_parameters: bool
+
+    @property
+    def flow_run_name(self) -> Callable[..., str] | str | None:
+        """What its runs are called."""
 
     @property
     def version(self) -> str | None:
@@ -107,6 +105,7 @@ class FlowRunSession:
         )
         self.client: Client | None = None
         self.context: FlowRunContext | None = None
+        self.unnamed: Exception | None = None
         recorder()  # its log handler is in place before the first line
 
     # -- effects
@@ -127,7 +126,7 @@ class FlowRunSession:
                 return self.keep(value)
             case Announce(state, error):
                 for hook in self.announce(state, error):
-                    self.hook(hook, state)
+                    call_hook(hook, self.flow, self.context, state)
             case _:
                 raise TypeError(f"a flow run cannot {effect!r}")
 
@@ -143,7 +142,7 @@ class FlowRunSession:
                     self.check()
             case Announce(state, error):
                 for hook in self.announce(state, error):
-                    await self.ahook(hook, state)
+                    await acall_hook(hook, self.flow, self.context, state)
             case _:
                 return await asyncio.shield(asyncio.to_thread(self.perform, effect))
 
@@ -159,6 +158,7 @@ class FlowRunSession:
         if self.context is None:
             answer, run, lease = self.beginning.enter(self.flow, self.parameters, state)
             self._open(run, lease)
+            self._name()
             return answer
         assert self.client is not None
         if not self.beginning.claimed:
@@ -193,6 +193,26 @@ class FlowRunSession:
         if lease is not None:
             keeper().hold(Held(lease, base, self.context.stoppable, self.beginning.ends_process))
 
+    def _name(self) -> None:
+        """Gives the run its name, if only the run itself can tell it; what that raises is raised by the call."""
+        assert self.context is not None and self.client is not None
+        naming = self.flow.flow_run_name
+        if naming is None or (isinstance(naming, str) and not self.beginning.claimed):
+            return
+        try:
+            with self.context.entered():
+                if self.beginning.claimed and self.flow.should_validate_parameters:
+                    values = self.flow.validate_parameters(self.parameters)
+                else:
+                    values = self.parameters
+                name = self.flow.run_name(self.flow.signature.with_defaults(values))
+        except Exception as error:
+            self.unnamed = error
+            return
+        if name and name != self.context.flow_run.name:
+            self.client.update_flow_run(self.context.flow_run.id, FlowRunUpdate(name=name))
+            self.context.flow_run.name = name
+
     def keep(self, value: Any) -> dict[str, Any] | None:
         """Stores the result; that it cannot be stored is an error only if storing was asked for."""
         assert self.context is not None
@@ -209,39 +229,46 @@ class FlowRunSession:
 
     def call(self) -> Any:
         """Calls the flow's function and waits for its tasks."""
-        context = self._begin_call()
+        context = self.begin_call()
         with ExitStack() as stack:
             stack.enter_context(context.entered())
             stack.enter_context(prints_logged(context.log_prints))
             try:
                 return context.stoppable.call(partial(self._body, context), self.flow.timeout_seconds)
             except BaseException as error:
-                self._failed(error)
+                self.failed(error)
                 raise
             finally:
-                self._end_call(context)
+                self.end_call(context)
 
     def _body(self, context: FlowRunContext) -> Any:
-        args, kwargs = self._arguments(context)
-        value = settle(self.flow.fn(*args, **kwargs))
+        args, kwargs = self.arguments(context)
+        value = self.flow.fn(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise InvalidInput(
+                f"the function of the flow {self.flow.name!r} is a `def` and returned a coroutine, which nothing "
+                "here can await: write `async def`, and `await` what it calls"
+            )
+        value = settle(value)
         if context.runner is not None:
             context.runner.close()
         return value
 
     async def acall(self) -> Any:
         """Awaits the flow's coroutine and its tasks."""
-        context = self._begin_call()
+        context = self.begin_call()
         with context.entered(), prints_logged(context.log_prints):
             try:
                 return await context.stoppable.acall(partial(self._abody, context), self.flow.timeout_seconds)
             except BaseException as error:
-                self._failed(error)
+                self.failed(error)
                 raise
             finally:
-                await asyncio.to_thread(self._end_call, context)
+                await asyncio.to_thread(self.end_call, context)
 
     async def _abody(self, context: FlowRunContext) -> Any:
-        args, kwargs = self._arguments(context)
+        args, kwargs = self.arguments(context)
         value = await self.flow.fn(*args, **kwargs)
         if context.runner is None:
             return settle(value)
@@ -249,18 +276,23 @@ class FlowRunSession:
         await asyncio.to_thread(context.runner.close)
         return value
 
-    def _begin_call(self) -> FlowRunContext:
+    def begin_call(self) -> FlowRunContext:
+        """A try begins: with a task runner of its own."""
         assert self.context is not None
         self.context.over = False
         self.context.runner = self.flow.task_runner.open()
         return self.context
 
-    def _arguments(self, context: FlowRunContext) -> tuple[list[Any], dict[str, Any]]:
+    def arguments(self, context: FlowRunContext) -> tuple[list[Any], dict[str, Any]]:
+        """What to call the function with."""
+        if self.unnamed is not None:
+            raise self.unnamed
         if self.beginning.claimed and self.flow.should_validate_parameters:
             context.parameters = self.flow.validate_parameters(self.parameters)
         return self.flow.signature.arguments(context.parameters)
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
+        """A try has raised: what has not begun does not begin, and the log says why."""
         assert self.context is not None
         self.context.over = True
         if not isinstance(error, Exception):
@@ -268,7 +300,7 @@ class FlowRunSession:
                 child.stop(RunCancelled("The flow run was stopped."))
         log_failure(_log, f"Flow run {self.context.flow_run.name!r} raised", error)
 
-    def _end_call(self, context: FlowRunContext) -> None:
+    def end_call(self, context: FlowRunContext) -> None:
         """Tasks that run are waited for, those of a stopped run for a moment; no task outlives the run's record."""
         if context.runner is not None:
             stopped = context.over and (context.stoppable.reason is not None or bool(context.children))
@@ -289,30 +321,7 @@ class FlowRunSession:
             else:
                 level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
                 _log.log(level, "Flow run %r ended: %s", run.name, state)
-        hooks: list[Callable[..., Any]] = getattr(self.flow, _HOOKS.get(state.type, ""), [])
-        return hooks
-
-    def hook(self, hook: Callable[..., Any], state: State) -> None:
-        """Calls a hook; what it raises is logged and changes nothing."""
-        assert self.context is not None
-        with self.context.entered():
-            try:
-                answer = hook(self.flow, self.context.flow_run, state)
-                if inspect.isawaitable(answer):
-                    run_thread(asyncio.run, _awaited(answer), name="millrace-hook").join()
-            except Exception as error:
-                log_failure(_log, f"The hook {_name(hook)} raised", error)
-
-    async def ahook(self, hook: Callable[..., Any], state: State) -> None:
-        """The same, awaiting a hook that is a coroutine function."""
-        assert self.context is not None
-        with self.context.entered():
-            try:
-                answer = hook(self.flow, self.context.flow_run, state)
-                if inspect.isawaitable(answer):
-                    await answer
-            except Exception as error:
-                log_failure(_log, f"The hook {_name(hook)} raised", error)
+        return hooks_for(self.flow, state.type)
 
     # -- the whole
 
@@ -356,11 +365,3 @@ class FlowRunSession:
             recorder().flush(STOP_SECONDS, logs=True)
         if self.context.spool is not None:
             self.context.spool.close()
-
-
-async def _awaited(answer: Any) -> Any:
-    return await answer
-
-
-def _name(hook: Callable[..., Any]) -> str:
-    return repr(getattr(hook, "__name__", hook))

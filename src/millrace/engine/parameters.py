@@ -325,18 +325,27 @@ def jsonable(value: Any) -> Any:
         return f"<{type(value).__name__}>"
 
 
-_FIELD = re.compile(r"\{(\w+)\}")
+_FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 
 
 def filled(template: str, values: Mapping[str, Any]) -> str:
-    """A text with `{name}` replaced by values. Nothing else is special: no attributes, no formats, no code.
+    """A text with `{name}` and `{name:format}` replaced by values. Nothing else is special: no attributes, no code.
 
     Args:
         template: the text.
-        values: by name; unknown names stay as they are written.
+        values: by name; unknown names, and formats a value does not know, stay as they are written.
 
     Example:
-        >>> filled("load {day} {other}", {"day": "Monday"})
-        'load Monday {other}'
+        >>> filled("load {day} {share:.0%} {other}", {"day": "Monday", "share": 0.5})
+        'load Monday 50% {other}'
     """
-    return _FIELD.sub(lambda match: str(values[match[1]]) if match[1] in values else match[0], template)
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            return match[0]
+        try:
+            return format(values[match[1]], match[2]) if match[2] else str(values[match[1]])
+        except (TypeError, ValueError):
+            return match[0]
+
+    return _FIELD.sub(fill, template)

@@ -7,41 +7,16 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from millrace.engine.async_generators import aexhausted
 from millrace.engine.beginning import Beginning, Wish
+from millrace.engine.calls import conclude, session_of
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
-from millrace.engine.futures import TaskFuture, resolve, result_of_upstream
-from millrace.engine.states import RunState
-from millrace.engine.tracebacks import own
+from millrace.engine.generators import exhausted
 from millrace.schema.runs import FlowRun, Lease
-from millrace.schema.states import State, StateType
+from millrace.schema.states import State
 
 if TYPE_CHECKING:
     from millrace.client.synchronous import Client
-
-
-def _session(flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[Any] | None) -> FlowRunSession:
-    for source in wait_for or ():
-        if isinstance(source, (TaskFuture, State)):
-            result_of_upstream(source)
-    given = {name: resolve(value, result_of_upstream) for name, value in parameters.items()}
-    if flow.should_validate_parameters:
-        given = flow.validate_parameters(given)
-    complete = flow.signature.with_defaults(given)
-    return FlowRunSession(flow, complete, Beginning(Wish(flow.run_name(complete))))
-
-
-def _conclude(state: RunState, return_state: bool) -> Any:
-    error = state._error
-    if error is not None and not isinstance(error, Exception):
-        raise own(error)  # an interrupt goes on to whoever called
-    if return_state:
-        return state
-    if state.type is StateType.COMPLETED and state._has_value:
-        return state._value
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, BaseException) and state.type is not StateType.COMPLETED:
-        raise own(result)
-    return result
 
 
 def run_flow(
@@ -59,16 +34,16 @@ def run_flow(
         ParameterError: before any run is made.
         ServerUnavailable: no server answers and none could be started.
     """
-    return _conclude(_session(flow, parameters, wait_for).run(), return_state)
+    return conclude(session_of(flow, parameters, wait_for).run(), return_state)
 
 
 async def arun_flow(
     flow: FlowLike, parameters: dict[str, Any], *, return_state: bool = False, wait_for: Iterable[Any] | None = None
 ) -> Any:
     """The same for an `async def` flow."""
-    session = await asyncio.to_thread(_session, flow, parameters, wait_for) if wait_for else None
-    session = session or _session(flow, parameters, None)
-    return _conclude(await session.arun(), return_state)
+    session = await asyncio.to_thread(session_of, flow, parameters, wait_for) if wait_for else None
+    session = session or session_of(flow, parameters, None)
+    return conclude(await session.arun(), return_state)
 
 
 def run_claimed(flow: FlowLike, flow_run: FlowRun, lease: Lease | None, client: Client) -> State:
@@ -87,4 +62,6 @@ def run_claimed(flow: FlowLike, flow_run: FlowRun, lease: Lease | None, client: 
     ours = str(flow_run.id) in (os.environ.get("MILLRACE__FLOW_RUN_ID"), os.environ.get("PREFECT__FLOW_RUN_ID"))
     beginning = Beginning(Wish(None), client=client, flow_run=flow_run, lease=lease, ends_process=ours)
     session = FlowRunSession(flow, flow_run.parameters, beginning)
+    if flow.isgenerator:
+        return asyncio.run(aexhausted(session)) if flow.isasync else exhausted(session)
     return asyncio.run(session.arun()) if flow.isasync else session.run()

@@ -62,6 +62,8 @@ class NotebookFlow:
     """
 
     isasync = False
+    isgenerator = False
+    flow_run_name: str | None = None
     persist_result: bool | None = False
     result_storage: Any = None
     result_serializer: Any = None
