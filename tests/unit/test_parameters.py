@@ -7,14 +7,19 @@ import datetime
 import enum
 import json
 import pathlib
-from typing import Annotated, Any
+import sys
+import typing
+from typing import Annotated, Any, Literal, NotRequired, Optional
 
+import pydantic.v1
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
-from millrace.engine.parameters import Signature, described, filled, jsonable
+from millrace.engine.docstrings import described
+from millrace.engine.parameters import Signature, filled, jsonable
 from millrace.errors import ParameterError
 
 
@@ -176,6 +181,8 @@ def test_only_fields_are_filled() -> None:
         def __str__(self) -> str:
             return "shown"
 
+    assert filled("{x:03d} {x:%} {y:>3}", {"x": 1}) == "001 100.000000% {y:>3}"
+    assert filled("{x:nonsense}", {"x": 1}) == "{x:nonsense}"
     assert filled("{s} {s.token} {s!r} {} {{x}} {y}", {"s": Secret(), "x": 1}) == "shown {s.token} {s!r} {} {1} {y}"
 
 
@@ -188,6 +195,105 @@ def test_what_has_no_form_in_json_shows_its_type() -> None:
     assert jsonable(circle) == "<list>"
     assert jsonable(2**70) == 2**70
     assert jsonable(float("nan")) == "NaN"
+
+
+def test_what_would_be_used_up_is_not_read() -> None:
+    rows = (row for row in [1, 2])
+    lines = iter(["a"])
+    assert jsonable(rows) == "<generator>"
+    assert jsonable({"rows": [rows, lines], "n": 1}) == {"rows": ["<generator>", "<list_iterator>"], "n": 1}
+    assert (list(rows), list(lines)) == ([1, 2], ["a"])
+
+
+def test_numpy_and_pandas() -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [1]})
+    given = {"n": numpy.int64(3), "x": numpy.float32(1.5), "b": numpy.bool_(True), "t": table}
+    assert {name: jsonable(value) for name, value in given.items()} == {"n": 3, "x": 1.5, "b": True, "t": "<DataFrame>"}
+    assert jsonable(numpy.arange(3)) == "<ndarray>"
+
+    def fn(n: int, x: float, b: bool, t: pandas.DataFrame) -> None: ...
+
+    found = Signature(fn, "fn").validated(given)
+    assert (found["n"], found["x"], found["b"]) == (3, 1.5, True)
+    assert found["t"] is table
+
+
+@dataclasses.dataclass
+class Job:
+    name: Literal["a", "b"]
+    after: Optional[Job] = None  # noqa: UP045 - this form too
+
+
+class Later(BaseModel):
+    big: int
+    where: dict[Region, list[Point]] = {}
+
+
+class Typed(TypedDict):
+    rows: NotRequired[int]
+
+
+def many(
+    job: Job,
+    later: Later = Later(big=2**70),
+    kinds: set[Region] | None = None,
+    typed: Typed | None = None,
+    span: datetime.timedelta = datetime.timedelta(seconds=1),
+    raw: bytes = b"",
+    inner: list[Later | int] | None = None,
+    *,
+    any_: Any = float("inf"),
+) -> None: ...
+
+
+def test_parameters_of_many_types_come_back_from_the_wire() -> None:
+    signature = Signature(many, "flow 'many'")
+    given = {
+        "job": Job("a", Job("b")),
+        "later": Later(big=2**64, where={Region.EU: [Point(1, 2)]}),
+        "kinds": {Region.US},
+        "typed": {"rows": 3},
+        "span": datetime.timedelta(days=2, microseconds=1),
+        "raw": b"bytes",
+        "inner": [Later(big=-(2**63) - 1), 2**100],
+        "any_": {"deep": [None, True, 1e300]},
+    }
+    sent = json.loads(json.dumps({name: jsonable(value) for name, value in given.items()}))
+    assert signature.validated(sent) == given
+    assert signature.with_defaults(signature.validated({"job": {"name": "a"}}))["later"] == Later(big=2**70)
+    json.dumps(signature.schema)
+    with pytest.raises(ParameterError, match=r"job\.name: .*'a' or 'b'.*got 'c'"):
+        signature.validated({"job": {"name": "c"}})
+
+
+def test_annotations_that_cannot_be_checked_are_named() -> None:
+    class Old(pydantic.v1.BaseModel):
+        n: int
+
+    def old(m: Old) -> None: ...
+
+    old.__annotations__ = {"m": Old}
+    with pytest.raises(ParameterError, match=r"flow 'old' has a parameter of a pydantic\.v1 model"):
+        Signature(old, "flow 'old'").validated({"m": {"n": 1}})
+
+    def odd(m: Any) -> None: ...
+
+    odd.__annotations__ = {"m": typing.TypedDict("Plain", {"n": int})}
+    if sys.version_info < (3, 12):
+        with pytest.raises(ParameterError, match=r"use `typing_extensions\.TypedDict`"):
+            Signature(odd, "flow 'odd'").validated({"m": {"n": 1}})
+
+
+def test_one_unknown_annotation_says_nothing_of_the_others() -> None:
+    class Local(BaseModel):
+        n: int
+
+    def fn(rows: int, missing: "Nowhere", local: "Local") -> Any:  # type: ignore[name-defined] # noqa: F821, UP037
+        return Local
+
+    found = Signature(fn, "fn").validated({"rows": "3", "missing": "as it is", "local": {"n": "1"}})
+    assert found == {"rows": 3, "missing": "as it is", "local": Local(n=1)}
 
 
 JSON = st.recursive(

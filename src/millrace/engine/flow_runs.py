@@ -33,7 +33,7 @@ from millrace.engine.results import ResultStore, store_for
 from millrace.engine.runners import TaskRunner
 from millrace.engine.states import RunState
 from millrace.engine.tracebacks import log_failure
-from millrace.errors import RunCancelled, SerializationError, StorageUnavailable
+from millrace.errors import InvalidInput, RunCancelled, SerializationError, StorageUnavailable
 from millrace.schema.fields import now
 from millrace.schema.runs import FlowRun, FlowRunPolicy, FlowRunUpdate, Lease
 from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType

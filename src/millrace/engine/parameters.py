@@ -7,10 +7,13 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Parameter as P
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -18,6 +21,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
 from pydantic_core import CoreSchema, PydanticSerializationError, to_json
 
+from millrace.engine.docstrings import described
 from millrace.errors import ParameterError
 
 RESERVED = ("return_state", "wait_for")
@@ -59,12 +63,16 @@ class Signature:
     @cached_property
     def hints(self) -> dict[str, Any]:
         """The annotations, those written as text resolved; one that cannot be is Any."""
-        try:
-            return typing.get_type_hints(self.fn, include_extras=True)
-        except Exception:
-            return {
-                name: one.annotation for name, one in self.parameters.items() if not isinstance(one.annotation, str)
-            }
+        fn = inspect.unwrap(self.fn)
+        with suppress(Exception):
+            return typing.get_type_hints(fn, include_extras=True)
+        found: dict[str, Any] = {}
+        names = {**getattr(fn, "__globals__", {}), **_enclosed(fn)}
+        for name, one in self.parameters.items():
+            with suppress(Exception):  # one that is not known yet says nothing of the others
+                alone = SimpleNamespace(__annotations__={name: one.annotation})
+                found[name] = typing.get_type_hints(alone, globalns=names, include_extras=True)[name]
+        return {name: kind for name, kind in found.items() if kind is not _MISSING}
 
     @cached_property
     def model(self) -> type[BaseModel]:
@@ -84,13 +92,20 @@ class Signature:
             text = self.descriptions.get(name)
             fields[f"p{number}"] = (kind, Field(default, alias=name, title=name, description=text))
         try:
-            return create_model(
-                "Parameters", __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=()), **fields
-            )
-        except (PydanticUserError, TypeError, RuntimeError) as error:
-            first = str(error).splitlines()[0]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "Mixing V1 models")
+                return create_model(
+                    "Parameters", __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=()), **fields
+                )
+        except UserWarning:
             raise ParameterError(
-                f"{self.name!r} has an annotation that cannot be checked: {first}. "
+                f"{self.name} has a parameter of a pydantic.v1 model, which cannot be checked: derive the model from "
+                "pydantic.BaseModel, or set validate_parameters=False"
+            ) from None
+        except (PydanticUserError, TypeError, RuntimeError) as error:
+            first = str(error).splitlines()[0].rstrip(".")
+            raise ParameterError(
+                f"{self.name} has an annotation that cannot be checked: {first}. "
                 "Change the annotation, or set validate_parameters=False"
             ) from None
 
@@ -235,6 +250,16 @@ class Signature:
             raise ParameterError("\n  ".join([f"{self.name}: {len(problems)} things to fix", *problems]))
 
 
+def _enclosed(fn: Any) -> dict[str, Any]:
+    """The variables of an enclosing function that the function uses."""
+    names = getattr(getattr(fn, "__code__", None), "co_freevars", ())
+    found = {}
+    for name, cell in zip(names, getattr(fn, "__closure__", None) or (), strict=False):
+        with suppress(ValueError):  # not set yet
+            found[name] = cell.cell_contents
+    return found
+
+
 def _listed(names: Iterable[str]) -> str:
     known = list(names)
     if not known:
@@ -249,63 +274,6 @@ def _problem(error: Any) -> str:
     return f"{where}: {error['msg']}; got {shown} ({type(error['input']).__name__})"
 
 
-_GOOGLE = re.compile(r"^(\s*)\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
-_NUMPY = re.compile(r"^\*{0,2}(\w+)\s*(?::.*)?$")
-
-
-def described(doc: str, names: Iterable[str]) -> dict[str, str]:
-    """What a docstring in Google's or numpy's style says of each parameter.
-
-    Args:
-        doc: the docstring, dedented.
-        names: the parameters.
-
-    Example:
-        >>> described("Sum.\\n\\nArgs:\\n    rows: how many\\n        rows to read", ["rows"])
-        {'rows': 'how many rows to read'}
-    """
-    known, lines = set(names), doc.splitlines()
-    for number, line in enumerate(lines):
-        if line.strip() in ("Args:", "Arguments:", "Parameters:"):
-            return _google(lines[number + 1 :], known)
-        if line.strip() == "Parameters" and number + 1 < len(lines) and set(lines[number + 1].strip()) == {"-"}:
-            return _numpy(lines[number + 2 :], known)
-    return {}
-
-
-def _google(lines: list[str], known: set[str]) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    current: str | None = None
-    depth = 0
-    for line in lines:
-        if line.strip() and not line.startswith((" ", "\t")):
-            break
-        match = _GOOGLE.match(line)
-        if match and match[2] in known and (current is None or len(match[1]) <= depth):
-            current, depth = match[2], len(match[1])
-            found[current] = [match[3]]
-        elif current and line.strip() and len(line) - len(line.lstrip()) > depth:
-            found[current].append(line.strip())
-        elif line.strip():
-            current = None if match else current
-    return {name: " ".join(filter(None, text)) for name, text in found.items() if any(text)}
-
-
-def _numpy(lines: list[str], known: set[str]) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    current: str | None = None
-    for number, line in enumerate(lines):
-        following = lines[number + 1].strip() if number + 1 < len(lines) else ""
-        if line.strip() and not line.startswith(" ") and following and set(following) == {"-"}:
-            break
-        match = _NUMPY.match(line)
-        if match:
-            current = match[1] if match[1] in known else None
-        elif current and line.strip():
-            found.setdefault(current, []).append(line.strip())
-    return {name: " ".join(text) for name, text in found.items()}
-
-
 MAX_BYTES = 1024 * 1024
 
 
@@ -313,16 +281,42 @@ def jsonable(value: Any) -> Any:
     """A parameter as the wire carries it: a note of what the run was called with, not its data.
 
     Args:
-        value: any value; what has no form in JSON is shown as `<Type>`, and so is what has more than a mebibyte of it.
+        value: any value; what has no form in JSON is shown as `<Type>`, and so is what has more than a mebibyte of it,
+            and what would be used up by reading it.
     """
     try:
         # By way of the text: it is the only form that keeps NaN and infinity apart from null.
-        text = to_json(value, inf_nan_mode="strings", fallback=lambda other: f"<{type(other).__name__}>")
+        text = to_json(_kept(value), inf_nan_mode="strings", fallback=_shown)
         if len(text) > MAX_BYTES:
             return f"<{type(value).__name__}, {len(text):,} bytes in JSON>"
         return json.loads(text)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError):
         return f"<{type(value).__name__}>"
+
+
+_PLAIN = {str, int, float, bool, type(None), bytes}
+
+
+def _kept(value: Any) -> Any:
+    """The value with its iterators named and not read: the function is to read them."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if isinstance(value, Iterator):
+        return f"<{kind.__name__}>"
+    if kind in (list, tuple) and any(type(one) not in _PLAIN for one in value):
+        return kind([_kept(one) for one in value])
+    if kind is dict:
+        return {key: _kept(one) for key, one in value.items()}
+    return value
+
+
+def _shown(value: Any) -> Any:
+    """What JSON has no form for; the scalars of numpy and its kin are shown as the numbers they are."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        found = value.item()
+        return found if type(found) in _PLAIN else f"<{type(value).__name__}>"
+    return f"<{type(value).__name__}>"
 
 
 _FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
