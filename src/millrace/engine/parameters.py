@@ -343,3 +343,23 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
             return match[0]
 
     return _FIELD.sub(fill, template)
+
+
+def run_name(naming: Callable[..., str] | str | None, what: str, values: Mapping[str, Any]) -> str | None:
+    """The name of a run by a template or a function, which may take `parameters`; None: there is none.
+
+    Args:
+        naming: the template or function.
+        what: what to call it in messages.
+        values: the parameters.
+
+    Raises:
+        TypeError: the function gave something else than a text.
+    """
+    if naming is None or isinstance(naming, str):
+        return naming and filled(naming, values)
+    wants = inspect.signature(naming).parameters
+    name = naming(parameters=dict(values)) if "parameters" in wants else naming()
+    if not isinstance(name, str):
+        raise TypeError(f"{what} gave {name!r}; it must give a text")
+    return name
