@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -141,18 +142,25 @@ class _Record:
     expiration: datetime | None
 
     @classmethod
-    def parsed(cls, data: bytes, address: str, how: Any = None) -> _Record:
+    def parsed(cls, data: bytes, address: str, reference: Mapping[str, Any] | None = None) -> _Record:
+        """A stored record; or a bare value, as Prefect keeps those of flows, that only its reference describes."""
         try:
             found = json.loads(data)
             metadata, text = found["metadata"], found["result"]
             blob = base64.b64decode(text) if found.get("encoding") == "base64" else text.encode()
-            until = metadata.get("expiration")
-            return cls(address, blob, metadata.get("serializer", how), datetime.fromisoformat(until) if until else None)
+            how, until = metadata.get("serializer"), metadata.get("expiration")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UnreadableResult(
-                f"the result {address} is damaged or none of ours ({type(error).__name__}). Run the flow again, and "
-                "delete it if nothing else needs it"
-            ) from None
+            if reference is None:
+                raise UnreadableResult(
+                    f"the result {address} is damaged or none of ours ({type(error).__name__}). Run the flow again, "
+                    "and delete it if nothing else needs it"
+                ) from None
+            blob, how, until = data, reference["serializer"], reference.get("expiration")
+        how = how or (reference or {}).get("serializer")
+        try:
+            return cls(address, blob, how, datetime.fromisoformat(until) if until else None)
+        except (ValueError, TypeError):
+            raise UnreadableResult(f"the result {address} has an expiration that is no time: {until!r}") from None
 
     @property
     def expired(self) -> bool:
@@ -290,7 +298,7 @@ def _referred(data: dict[str, Any], known: ResultStore) -> _Record:
     found = storage.read(name)
     if found is None:
         raise MissingResult(f"the result {key} is gone{_why_gone(storage)}. Run the flow again")
-    record = _Record.parsed(found, key, data["serializer"])
+    record = _Record.parsed(found, key, data)
     if record.expired:
         raise MissingResult(f"the result {key} expired at {record.expiration}. Run the flow again")
     return record
