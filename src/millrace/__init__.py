@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from millrace.deployments.serve import serve as serve
     from millrace.engine.context import FlowRunContext as FlowRunContext
     from millrace.engine.context import TaskRunContext as TaskRunContext
-    from millrace.engine.context import get_run_logger as get_run_logger
     from millrace.engine.context import tags as tags
     from millrace.engine.futures import TaskFuture as TaskFuture
     from millrace.engine.futures import as_completed as as_completed
     from millrace.engine.futures import unmapped as unmapped
     from millrace.engine.futures import wait as wait
+    from millrace.engine.loggers import disable_run_logger as disable_run_logger
+    from millrace.engine.loggers import get_run_logger as get_run_logger
     from millrace.engine.runners import InlineTaskRunner as InlineTaskRunner
     from millrace.engine.runners import ThreadPoolTaskRunner as ThreadPoolTaskRunner
     from millrace.engine.serializers import CompressedSerializer as CompressedSerializer
@@ -79,8 +80,9 @@ _NAMES = {
     "deploy": "millrace.deployments.batch",
     "deploy_form": "millrace.jupyter.forms",
     "deploy_notebook": "millrace.deployments.notebook",
+    "disable_run_logger": "millrace.engine.loggers",
     "flow": "millrace.flows",
-    "get_run_logger": "millrace.engine.context",
+    "get_run_logger": "millrace.engine.loggers",
     "run_deployment": "millrace.deployments.run",
     "serve": "millrace.deployments.serve",
     "tags": "millrace.engine.context",
@@ -101,6 +103,8 @@ def __getattr__(name: str) -> Any:
             return metadata.version("millrace")
         except metadata.PackageNotFoundError:
             return "0"
+    if name in ("logging", "runtime"):
+        return importlib.import_module(f"millrace.{name}")
     if name not in _NAMES:
         raise AttributeError(f"module 'millrace' has no attribute {name!r}")
     value = getattr(importlib.import_module(_NAMES[name]), name)

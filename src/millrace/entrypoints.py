@@ -1,16 +1,16 @@
 """Entrypoints: the text that says where a flow is.
 
     flows/etl.py:etl        a function in a file
+    flows/etl.py:Etl.run    a static method or class method in a file
     acme.flows.etl          a function in an importable module; acme.flows:etl too
     book.ipynb:etl          a flow that a notebook defines, taken out of it as a module
     book.ipynb              a whole notebook as a flow
 
-Paths are relative to the directory of the deployment's code. `inspect` reads a file without running it.
+Paths are relative to the directory of the deployment's code. `millrace.declarations` reads them without running a file.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
@@ -21,7 +21,7 @@ import tempfile
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any, Literal, Protocol, cast
 
 from millrace.errors import EntrypointError, MissingFlow, UnspecifiedFlow
@@ -30,6 +30,7 @@ from millrace.schema.states import State
 
 Kind = Literal["file", "module", "cell", "notebook"]
 _NAME = r"[^\W\d]\w*"
+_PATH = rf"{_NAME}(\.{_NAME})*"
 
 
 class Runnable(Protocol):
@@ -48,7 +49,7 @@ class Entrypoint:
     Args:
         kind: what it leads to.
         location: the file, or the dotted name of the module.
-        name: the function; None: the only flow there is, or the whole notebook.
+        name: the function, or `Class.method`; None: the only flow there is, or the whole notebook.
     """
 
     kind: Kind
@@ -56,25 +57,8 @@ class Entrypoint:
     name: str | None = None
 
     def __str__(self) -> str:
-        joint = "." if self.kind == "module" else ":"
+        joint = "." if self.kind == "module" and "." not in (self.name or "") else ":"
         return f"{self.location}{joint}{self.name}" if self.name else self.location
-
-
-@dataclass(frozen=True)
-class Sketch:
-    """A flow as its source shows it.
-
-    Args:
-        function: the name of the function.
-        flow: the name of the flow, as far as it is written out.
-        line: where it stands, from 1.
-        description: the first paragraph of its docstring.
-    """
-
-    function: str
-    flow: str
-    line: int
-    description: str | None = None
 
 
 def parse(text: str) -> Entrypoint:
@@ -98,11 +82,13 @@ def parse(text: str) -> Entrypoint:
     if text.endswith(".py"):
         return Entrypoint("file", text)
     location, colon, name = text.rpartition(":")
-    if colon and location.endswith((".py", ".ipynb")) and re.fullmatch(_NAME, name):
-        return Entrypoint("cell" if location.endswith(".ipynb") else "file", location, name)
-    if colon and re.fullmatch(rf"{_NAME}(\.{_NAME})*", location) and re.fullmatch(_NAME, name):
+    if colon and location.endswith(".ipynb") and re.fullmatch(_NAME, name):
+        return Entrypoint("cell", location, name)
+    if colon and location.endswith(".py") and re.fullmatch(_PATH, name):
+        return Entrypoint("file", location, name)
+    if colon and re.fullmatch(_PATH, location) and re.fullmatch(_PATH, name):
         return Entrypoint("module", location, name)
-    if re.fullmatch(rf"{_NAME}(\.{_NAME})+", text):
+    if not colon and "." in text and re.fullmatch(_PATH, text):
         location, _, name = text.rpartition(".")
         return Entrypoint("module", location, name)
     raise EntrypointError(
@@ -125,17 +111,55 @@ def load(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> R
     """
     parsed = parse(entrypoint) if isinstance(entrypoint, str) else entrypoint
     base = Path(directory or ".").expanduser().absolute()
-    _importable(base)
-    if parsed.kind == "module":
-        return _flow_in(_import(parsed), parsed, None)
+    if parsed.kind in ("notebook", "cell"):
+        _importable(base)
+        path = located(parsed, base)
+        if parsed.kind == "cell":
+            return _from_notebook(path, parsed)
+        return cast("Runnable", pkgutil.resolve_name("millrace.notebooks.flow:NotebookFlow")(path))
+    return _flow_in(_module(parsed, base), parsed)
+
+
+def load_object(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> Any:
+    """What an entrypoint leads to, flow or not; its file is run.
+
+    Args:
+        entrypoint: a function in a file or module.
+        directory: where relative paths begin; the current directory when not given.
+
+    Raises:
+        EntrypointError: the file is not there, or it raises: the message names its line.
+        MissingFlow: it holds nothing of this name.
+    """
+    parsed = parse(entrypoint) if isinstance(entrypoint, str) else entrypoint
+    if parsed.kind in ("notebook", "cell") or parsed.name is None:
+        return load(parsed, directory)
+    module = _module(parsed, Path(directory or ".").expanduser().absolute())
+    found = _attribute(module, parsed.name)
+    if found is None:
+        raise MissingFlow(f"There is no {parsed.name!r} in {_where(module, parsed)}.")
+    return found
+
+
+def located(parsed: Entrypoint, base: Path) -> Path:
+    """The file of an entrypoint that has a path.
+
+    Args:
+        parsed: the entrypoint.
+        base: where relative paths begin.
+
+    Raises:
+        EntrypointError: it is not there.
+    """
     path = (base / Path(parsed.location).expanduser()).absolute()
     if not path.is_file():
-        raise EntrypointError(f"The entrypoint {str(parsed)!r} leads to {path}, which is not a file.")
-    if parsed.kind == "notebook":
-        return cast("Runnable", pkgutil.resolve_name("millrace.notebooks.flow:NotebookFlow")(path))
-    if parsed.kind == "cell":
-        return _from_notebook(path, parsed)
-    return _flow_in(_execute(path), parsed, path)
+        raise EntrypointError(f"The entrypoint {str(parsed)!r} leads to {path}, which is not a file.", str(path))
+    return path
+
+
+def _module(parsed: Entrypoint, base: Path) -> ModuleType:
+    _importable(base)
+    return _import(parsed) if parsed.kind == "module" else execute(located(parsed, base))
 
 
 def _importable(directory: Path) -> None:
@@ -161,7 +185,15 @@ def _import(parsed: Entrypoint) -> ModuleType:
         raise _raised(parsed.location, Path(spec.origin) if spec and spec.origin else None, error) from error
 
 
-def _execute(path: Path) -> ModuleType:
+def execute(path: Path) -> ModuleType:
+    """Run a Python file as a module; its directory becomes importable.
+
+    Args:
+        path: the file.
+
+    Raises:
+        EntrypointError: it raises: the message names its line.
+    """
     _importable(path.parent)
     name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -202,7 +234,11 @@ def _raised(what: str, path: Path | None, error: BaseException) -> EntrypointErr
         frames = [f for f in traceback.extract_tb(error.__traceback__) if path and f.filename == str(path)]
         line = frames[-1].lineno if frames else None
     place = f"{what}:{line}" if line else what
-    return EntrypointError(f"{place}: loading the flow's code raised {type(error).__name__}: {error}")
+    remedy = ""
+    if isinstance(error, ModuleNotFoundError):
+        remedy = f". Install it for {sys.executable}, or put the module beside the file"
+    text = f"{place}: loading the flow's code raised {type(error).__name__}: {error}{remedy}"
+    return EntrypointError(text, what, line)
 
 
 def _from_notebook(path: Path, parsed: Entrypoint) -> Runnable:
@@ -221,11 +257,29 @@ def is_flow(value: object) -> bool:
     return not isinstance(value, type) and callable(getattr(value, "run_claimed", None))
 
 
-def _flow_in(module: ModuleType, parsed: Entrypoint, path: Path | None) -> Runnable:
-    where = str(path or parsed.location)
-    flows = {name: value for name, value in vars(module).items() if is_flow(value)}
+def flows_in(module: ModuleType) -> dict[str, Any]:
+    """The flows that a module holds, by variable, in the order of their definition.
+
+    Args:
+        module: the module, which has run.
+    """
+    return {name: value for name, value in vars(module).items() if is_flow(value)}
+
+
+def own_flows(module: ModuleType) -> dict[str, Any]:
+    """Those that it defines itself; those that it imports, if it defines none.
+
+    Args:
+        module: the module, which has run.
+    """
+    flows = flows_in(module)
+    return {name: value for name, value in flows.items() if _defined_in(value, module)} or flows
+
+
+def _flow_in(module: ModuleType, parsed: Entrypoint) -> Runnable:
+    where = _where(module, parsed)
     if parsed.name is None:
-        own = {name: value for name, value in flows.items() if _defined_in(value, module)} or flows
+        own = own_flows(module)
         if len(own) > 1:
             raise UnspecifiedFlow(
                 f"{where} holds several flows: {', '.join(own)}. Name one, as in {parsed}:{next(iter(own))}."
@@ -233,74 +287,47 @@ def _flow_in(module: ModuleType, parsed: Entrypoint, path: Path | None) -> Runna
         if not own:
             raise MissingFlow(f"{where} holds no flow. Decorate a function with @flow.")
         return cast("Runnable", next(iter(own.values())))
-    if parsed.name in flows:
-        return cast("Runnable", flows[parsed.name])
-    raise MissingFlow(_missing(parsed.name, where, module, flows))
+    found = _attribute(module, parsed.name)
+    if is_flow(found):
+        return cast("Runnable", found)
+    raise MissingFlow(_missing(parsed.name, where, found, flows_in(module)))
+
+
+def _where(module: ModuleType, parsed: Entrypoint) -> str:
+    return parsed.location if parsed.kind == "module" else str(module.__file__)
+
+
+def _attribute(module: ModuleType, name: str) -> Any:
+    """What stands under a name or `Class.method`, or None."""
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    # from Python 3.13 on a classmethod binds what it wraps by itself
+    if isinstance(found, MethodType) and is_flow(found.__func__):
+        found = cast("Any", found.__func__).__get__(found.__self__)
+    return found
 
 
 def _defined_in(value: object, module: ModuleType) -> bool:
     return getattr(getattr(value, "fn", value), "__module__", module.__name__) == module.__name__
 
 
-def _missing(name: str, where: str, module: ModuleType, flows: dict[str, Any]) -> str:
-    if callable(getattr(module, name, None)):
+def _missing(name: str, where: str, found: object, flows: dict[str, Any]) -> str:
+    if callable(found):
         return f"{name!r} in {where} is a function but no flow. Decorate it with @flow."
     held = f"It holds: {', '.join(flows)}." if flows else "It holds no flow; decorate a function with @flow."
     return f"There is no flow {name!r} in {where}. {held}"
 
 
-# -- without running
-
-
-def inspect(path: Path | str) -> list[Sketch]:
-    """The flows that a Python file defines, read from its source.
-
-    Args:
-        path: the file.
-
-    Raises:
-        EntrypointError: it is not there or is no Python.
-    """
-    file = Path(path)
-    try:
-        tree = ast.parse(file.read_bytes(), str(file))
-    except OSError as error:
-        raise EntrypointError(f"{file} cannot be read: {error.strerror}.") from None
-    except (SyntaxError, ValueError) as error:
-        raise EntrypointError(f"{file}:{getattr(error, 'lineno', 1)}: this is no Python: {error}.") from None
-    return [sketch for statement in tree.body if (sketch := _sketch(statement))]
-
-
-def _sketch(statement: ast.stmt) -> Sketch | None:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-        for decorator in statement.decorator_list:
-            call = decorator if isinstance(decorator, ast.Call) else None
-            if _is_flow_name(call.func if call else decorator):
-                name = _written_name(call) or statement.name.replace("_", "-")
-                text = ast.get_docstring(statement)
-                return Sketch(statement.name, name, statement.lineno, text.split("\n\n")[0] if text else None)
-    if (
-        isinstance(statement, ast.Assign)
-        and isinstance(statement.value, ast.Call)
-        and isinstance(statement.targets[0], ast.Name)
-        and _is_flow_name(statement.value.func)
-    ):
-        variable = statement.targets[0].id
-        return Sketch(variable, _written_name(statement.value) or variable, statement.lineno)
-    return None
-
-
-def _is_flow_name(node: ast.expr) -> bool:
-    return (isinstance(node, ast.Name) and node.id == "flow") or (
-        isinstance(node, ast.Attribute) and node.attr == "flow"
-    )
-
-
-def _written_name(call: ast.Call | None) -> str | None:
-    for keyword in call.keywords if call else []:
-        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str):
-            return keyword.value.value
-    return None
-
-
-__all__ = ["Entrypoint", "Runnable", "Sketch", "inspect", "is_flow", "load", "parse"]
+__all__ = [
+    "Entrypoint",
+    "Runnable",
+    "execute",
+    "flows_in",
+    "is_flow",
+    "load",
+    "load_object",
+    "located",
+    "own_flows",
+    "parse",
+]

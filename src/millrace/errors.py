@@ -52,7 +52,20 @@ class ParameterError(InvalidInput):
 
 
 class EntrypointError(InvalidInput):
-    """An entrypoint cannot be parsed, found or loaded."""
+    """An entrypoint cannot be parsed, found or loaded.
+
+    What the user's code raised while it was loaded is the `__cause__`.
+
+    Args:
+        message: what is wrong, the place included.
+        file: the file at fault, if one is.
+        line: its line, from 1.
+    """
+
+    def __init__(self, message: str, file: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
 
 
 class ScheduleError(InvalidInput):

@@ -34,7 +34,7 @@ from millrace.engine.deployable import Deployable
 from millrace.engine.futures import TaskFuture
 from millrace.engine.generators import FlowGenerator
 from millrace.engine.hooks import HOOKS, Hook, Hooked
-from millrace.engine.parameters import RESERVED, Signature, jsonable, run_name
+from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable, run_name
 from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
 from millrace.errors import InvalidInput
@@ -139,7 +139,7 @@ class Flow(Deployable, Hooked, Generic[P, R]):
         self._version = version
         self.flow_run_name = flow_run_name
         self.task_runner = made_runner(task_runner)
-        self.description = description or inspect.getdoc(self.fn)
+        self.description = description or doc_of(self.fn)
         self.timeout_seconds = positive(float(timeout_seconds), "timeout_seconds") if timeout_seconds else None
         self.should_validate_parameters = validate_parameters
         self.persist_result = keeps(persist_result, result_storage, result_serializer, cache_result_in_memory)
@@ -381,3 +381,9 @@ cast(Any, flow).__signature__ = inspect.Signature(
     ]
 )
 cast(Any, flow).from_source = Flow.from_source
+
+
+def __getattr__(name: str) -> Any:  # loading makes flows, so it stands above this module
+    if name.startswith(("load_", "aload_", "safe_load_", "is_entrypoint_", "select_flow")):
+        return getattr(plugins.load("millrace.loading"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -45,6 +45,12 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Lowest level of run logs kept."
     )
+    log_console: Literal["DEBUG", "INFO", "WARNING", "ERROR", "OFF"] = Field(
+        "INFO", description="Lowest level of run logs shown in the terminal or under the cell; OFF: none."
+    )
+    log_extra_loggers: str = Field(
+        "", description="Names of other loggers, by comma, whose lines in a run are lines of the run."
+    )
     log_prints: bool = Field(False, description="Turn print() into log lines in flows that do not say.")
     flow_default_retries: int = Field(0, ge=0, description="Retries of flows that do not say.")
     flow_default_retry_delay_seconds: float = Field(0.0, ge=0, description="Their delay, in seconds.")

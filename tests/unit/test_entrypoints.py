@@ -143,30 +143,6 @@ def test_a_file_that_exits_is_an_error_too(tmp_path: Path) -> None:
         entrypoints.load("broken.py:etl", tmp_path)
 
 
-def test_reading_without_running(tmp_path: Path) -> None:
-    file = tmp_path / "etl.py"
-    file.write_text(
-        "raise SystemExit('never run')\n"
-        "@flow\ndef first_one():\n    '''What it does.\n\n    More.'''\n"
-        "@millrace.flow(name='Second')\nasync def second(): ...\n"
-        "def no_flow(): ...\n"
-        "third = flow(no_flow)\n"
-    )
-    found = entrypoints.inspect(file)
-    assert [(one.function, one.flow, one.line) for one in found] == [
-        ("first_one", "first-one", 3),
-        ("second", "Second", 8),
-        ("third", "third", 10),
-    ]
-    assert found[0].description == "What it does."
-
-
-def test_reading_what_is_no_python(tmp_path: Path) -> None:
-    (tmp_path / "etl.py").write_text("def\n")
-    with pytest.raises(EntrypointError, match=r"etl\.py:1: this is no Python"):
-        entrypoints.inspect(tmp_path / "etl.py")
-
-
 def test_a_flow_inside_a_function_cannot_be_deployed() -> None:
     class Inner:
         name = "inner"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from millrace.engine.interrupts import Stoppable
-from millrace.errors import MissingContext
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from millrace.client.synchronous import Client
     from millrace.engine.logs import Spool
     from millrace.engine.results import ResultStore
@@ -47,6 +46,8 @@ class FlowRunContext:
         children: what stops its submitted tasks.
         results: where results are kept; what runs within this run inherits it.
         over: its function has failed or was stopped: what has not begun does not begin.
+        parent: the run that called it here, if one did.
+        home: the context variables of whoever called it: in a notebook, which cell.
     """
 
     flow: Any
@@ -64,11 +65,18 @@ class FlowRunContext:
     children: set[Stoppable] = field(default_factory=set)
     over: bool = False
     results: ResultStore | None = None
+    parent: FlowRunContext | None = None
+    home: Context = field(default_factory=copy_context)
 
     @staticmethod
     def get() -> FlowRunContext | None:
         """The current one, or None."""
         return _flow.get()
+
+    @property
+    def run_id(self) -> UUID:
+        """The run's id."""
+        return self.flow_run.id
 
     def number(self, task_key: str) -> int:
         """How many task runs of one task there were before this one."""
@@ -96,6 +104,7 @@ class TaskRunContext:
         parameters: its arguments, by name, futures resolved.
         log_prints: whether `print` is logged.
         run_count: which try this is, from 1.
+        tags: its tags.
     """
 
     task: Any
@@ -104,6 +113,7 @@ class TaskRunContext:
     parameters: dict[str, Any] = field(default_factory=dict)
     log_prints: bool = False
     run_count: int = 0
+    tags: list[str] = field(default_factory=list)
 
     @staticmethod
     def get() -> TaskRunContext | None:
@@ -144,6 +154,19 @@ def tags(*new: str) -> Iterator[set[str]]:
         _tags.reset(token)
 
 
+RUN_ID = ("MILLRACE__FLOW_RUN_ID", "PREFECT__FLOW_RUN_ID")
+
+
+def run_of_process() -> UUID | None:
+    """The flow run that this whole process belongs to: a worker started it, or a process of the run did."""
+    for name in RUN_ID:
+        try:
+            return UUID(os.environ.get(name, ""))
+        except ValueError:
+            continue
+    return None
+
+
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger whose lines belong to one run, from whatever thread it is used."""
 
@@ -153,31 +176,25 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-def get_run_logger() -> RunLogger:
-    """The logger of the current task run, or else flow run.
+def run_logger(flow: FlowRunContext | None, task: TaskRunContext | None, **more: Any) -> RunLogger:
+    """The logger of a run.
 
-    Raises:
-        MissingContext: no run is in progress here.
-
-    Example:
-        >>> @flow
-        ... def etl():
-        ...     get_run_logger().info("read %d rows", 10)
+    Args:
+        flow: the flow run, if there is one.
+        task: the task run, if it is one's.
+        more: attributes of each record.
     """
-    flow, task = _flow.get(), _task.get()
-    if flow is None and task is None:
-        raise MissingContext(
-            "get_run_logger() was called outside of a flow or task. Call it inside the function, or use "
-            "logging.getLogger() here; a thread you started yourself needs contextvars.copy_context().run"
-        )
-    if task is not None:
-        extra: dict[str, Any] = {"millrace_flow": flow, "millrace_task": task, "task_run_name": task.name}
-        return RunLogger(logging.getLogger("millrace.task_runs"), extra)
-    assert flow is not None
-    return RunLogger(
-        logging.getLogger("millrace.flow_runs"),
-        {"millrace_flow": flow, "millrace_task": None, "flow_run_name": flow.flow_run.name},
-    )
+    extra: dict[str, Any] = {"millrace_flow": flow, "millrace_task": task}
+    if flow is not None:
+        extra |= {
+            "flow_run_id": str(flow.flow_run.id),
+            "flow_run_name": flow.flow_run.name,
+            "flow_name": getattr(flow.flow, "name", None),
+        }
+    if task is None:
+        return RunLogger(logging.getLogger("millrace.flow_runs"), {**extra, **more})
+    extra |= {"task_run_id": str(task.id), "task_run_name": task.name, "task_name": task.task.name}
+    return RunLogger(logging.getLogger("millrace.task_runs"), {**extra, **more})
 
 
 def run_thread(target: Any, *args: Any, name: str | None = None) -> threading.Thread:

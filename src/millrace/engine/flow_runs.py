@@ -26,7 +26,7 @@ from millrace.engine.futures import settle
 from millrace.engine.hooks import acall_hook, call_hook, hooks_for
 from millrace.engine.interrupts import SLICE
 from millrace.engine.leases import Held, keeper
-from millrace.engine.logs import Spool, prints_logged
+from millrace.engine.logs import Spool, belong_to, prints_logged
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.results import ResultStore, store_for
@@ -190,6 +190,9 @@ class FlowRunSession:
             results=self.results,
         )
         self.context.running = max(run.run_count, 1)
+        self.context.parent = self.parent
+        if self.beginning.ends_process:
+            belong_to(self.context)
         if lease is not None:
             keeper().hold(Held(lease, base, self.context.stoppable, self.beginning.ends_process))
 
@@ -298,7 +301,7 @@ class FlowRunSession:
         if not isinstance(error, Exception):
             for child in list(self.context.children):
                 child.stop(RunCancelled("The flow run was stopped."))
-        log_failure(_log, f"Flow run {self.context.flow_run.name!r} raised", error)
+        log_failure(_log, "Raised", error)
 
     def end_call(self, context: FlowRunContext) -> None:
         """Tasks that run are waited for, those of a stopped run for a moment; no task outlives the run's record."""
@@ -317,10 +320,10 @@ class FlowRunSession:
         with self.context.entered():
             if state.type is StateType.RUNNING:
                 again = f", run {self.context.running}" if self.context.running > 1 else ""
-                _log.info("Flow run %r of flow %r begins%s", run.name, self.flow.name, again)
+                _log.info("Flow %r begins%s", self.flow.name, again)
             else:
                 level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
-                _log.log(level, "Flow run %r ended: %s", run.name, state)
+                _log.log(level, "Ended: %s", state, extra={"millrace_short": f"Ended: {state.name}"})
         return hooks_for(self.flow, state.type)
 
     # -- the whole

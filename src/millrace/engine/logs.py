@@ -15,12 +15,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-from millrace.engine.context import FlowRunContext, TaskRunContext, get_run_logger
+from millrace.engine.context import FlowRunContext, TaskRunContext, run_logger
 from millrace.errors import InvalidInput, MillraceError
 from millrace.schema.fields import new_id
 from millrace.schema.logs import LogCreate
@@ -197,12 +198,90 @@ def _attempt_of(path: Path) -> tuple[int, str]:
     return (int(number) if number.isdigit() else 0, path.name)
 
 
-class RunHandler(logging.Handler):
-    """Writes the lines of our loggers to the spool of the run they belong to.
+@dataclass(frozen=True)
+class Attached:
+    """A run that this process belongs to without driving it: a kernel's, or that of a program which a run started.
 
     Args:
-        dirty: called with each spool that was written to.
+        run_id: the run.
+        spool: where its lines from here go.
     """
+
+    run_id: UUID
+    spool: Spool
+    sender: None = None
+    flow: None = None
+
+    @property
+    def flow_run(self) -> Any:
+        """The little that is known of it."""
+        return _Known(self.run_id)
+
+
+@dataclass(frozen=True)
+class _Known:
+    id: UUID
+    name: str = ""
+
+
+_of_process: FlowRunContext | None = None
+
+
+def belong_to(flow: FlowRunContext | None) -> None:
+    """Says that this whole process belongs to one run: what its threads log is that run's, whoever started them.
+
+    Args:
+        flow: the run.
+    """
+    global _of_process
+    _of_process = flow
+
+
+def belongs_to() -> FlowRunContext | None:
+    """The run that this process belongs to and drives, or None."""
+    return _of_process
+
+
+def run_of(record: logging.LogRecord) -> tuple[FlowRunContext | None, TaskRunContext | None]:
+    """Whose line it is: what the logger was made for, else where it was logged, else the process's own run.
+
+    Args:
+        record: the line.
+    """
+    found = record.__dict__
+    flow = found.get("millrace_flow") or FlowRunContext.get() or _of_process
+    return flow, found["millrace_task"] if "millrace_task" in found else TaskRunContext.get()
+
+
+_STANDARD = ("stdout", "stderr", "__stdout__", "__stderr__")
+
+
+def on_screen(record: logging.LogRecord) -> bool:
+    """Whether a handler of the user's own writes this line to the screen.
+
+    Args:
+        record: the line.
+    """
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        for handler in logger.handlers:
+            if getattr(handler, "of_millrace", False) or record.levelno < handler.level:
+                continue
+            stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
+            if stream is not None and any(stream is getattr(sys, name) for name in _STANDARD):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+class RunHandler(logging.Handler):
+    """Writes the lines of loggers to the spool of the run they belong to.
+
+    Args:
+        dirty: called with each run whose spool was written to.
+    """
+
+    of_millrace = True
 
     def __init__(self, dirty: Any) -> None:
         super().__init__()
@@ -211,17 +290,16 @@ class RunHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line; a line that belongs to no run goes only where Python's logging sends it."""
-        flow: FlowRunContext | None = getattr(record, "millrace_flow", None) or FlowRunContext.get()
+        flow, task = run_of(record)
         if flow is None or flow.spool is None:
             return
-        task: TaskRunContext | None = record.millrace_task if hasattr(record, "millrace_task") else TaskRunContext.get()
         try:
             flow.spool.write(
                 record.name,
                 record.levelno,
                 self.format(record),
                 timestamp=datetime.fromtimestamp(record.created, UTC),
-                flow_run_id=flow.flow_run.id,
+                flow_run_id=flow.run_id,
                 task_run_id=task.id if task else None,
             )
         except (OSError, MillraceError):  # a full disk must not fail the user's code
@@ -236,14 +314,29 @@ _original_print = builtins.print
 
 
 def _print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
-    _original_print(*values, sep=sep, end=end, file=file, flush=flush)
-    if file not in (None, sys.stdout):
-        return
     task, flow = TaskRunContext.get(), FlowRunContext.get()
-    if task.log_prints if task else flow is not None and flow.log_prints:
-        text = (" " if sep is None else sep).join(str(value) for value in values)
-        if text.strip():
-            get_run_logger().info("%s", text)
+    wanted = task.log_prints if task else flow is not None and flow.log_prints
+    if not wanted or file not in (None, sys.stdout):
+        _original_print(*values, sep=sep, end=end, file=file, flush=flush)
+        return
+    text = (" " if sep is None else sep).join(str(value) for value in values)
+    # in one piece, so that no line of another thread comes between
+    _original_print(text + ("\n" if end is None else end), end="", file=file, flush=flush)
+    if text.strip():
+        _log_print(text, flow, task)
+
+
+def _log_print(text: str, flow: FlowRunContext | None, task: TaskRunContext | None) -> None:
+    """Logs what was printed, to anything but the screen, which has it already."""
+    to = run_logger(flow, task, millrace_printed=True)
+    if not to.isEnabledFor(logging.INFO):
+        return
+    record = to.logger.makeRecord(to.logger.name, logging.INFO, "print", 0, "%s", (text,), None, extra=to.extra)
+    if not on_screen(record):
+        to.logger.handle(record)
+        return
+    for handler in to.logger.handlers:
+        handler.handle(record)
 
 
 @contextmanager

@@ -38,6 +38,12 @@ class _Schema(GenerateJsonSchema):
         return
 
 
+def doc_of(fn: Callable[..., Any]) -> str | None:
+    """The docstring of a function, without its indentation."""
+    # not inspect.getdoc: of a method without one it asks the class for the flow, which binds it again, and so on
+    return inspect.cleandoc(fn.__doc__) if fn.__doc__ else None
+
+
 @dataclass(frozen=True)
 class Signature:
     """The parameters of a function.
@@ -112,7 +118,7 @@ class Signature:
     @cached_property
     def descriptions(self) -> dict[str, str]:
         """What the docstring says of each parameter."""
-        return described(inspect.getdoc(self.fn) or "", self.parameters)
+        return described(doc_of(self.fn) or "", self.parameters)
 
     @cached_property
     def schema(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from millrace import settings
 from millrace.client.locate import connect, revive
-from millrace.engine.context import FlowRunContext, run_thread
+from millrace.engine.console import ConsoleHandler
+from millrace.engine.context import FlowRunContext, run_of_process, run_thread
 from millrace.engine.logs import RunHandler, Spool, ship
 from millrace.errors import LeaseLost, MillraceError
 from millrace.schema.events import Event
@@ -60,6 +61,8 @@ class Recorder:
 
     def dirty(self, context: FlowRunContext) -> None:
         """Sends the new lines of a run's spool, some time soon."""
+        if os.getpid() != self._pid:
+            return  # a fork's copy: the lines are in the file that its parent sends
         if context.spool is not None and context.spool not in self._spools:
             with self._wake:
                 self._spools[context.spool] = context.sender
@@ -167,13 +170,19 @@ class Recorder:
 def recorder() -> Recorder:
     """The recorder of this process; a forked child gets its own."""
     found = Recorder()
-    level = logging.getLevelName(settings.current().log_level)
-    for name in ("millrace.flow_runs", "millrace.task_runs"):
+    here = settings.current()
+    level = logging.getLevelName(here.log_level)
+    extra = [name for name in (part.strip() for part in here.log_extra_loggers.split(",")) if name]
+    for name in ("millrace.flow_runs", "millrace.task_runs", *extra):
         logger = logging.getLogger(name)
-        logger.setLevel(level)
-        for old in [handler for handler in logger.handlers if isinstance(handler, RunHandler)]:
+        if name not in extra or logger.level == logging.NOTSET:
+            logger.setLevel(level)
+        for old in [handler for handler in logger.handlers if isinstance(handler, RunHandler | ConsoleHandler)]:
             logger.removeHandler(old)
         logger.addHandler(RunHandler(found.dirty))
+        # What a run's own process says is captured and sent already, and a kernel's is in the notebook.
+        if here.log_console != "OFF" and run_of_process() is None:
+            logger.addHandler(ConsoleHandler(here.log_console))
     return found
 
 

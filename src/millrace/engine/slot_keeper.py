@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from millrace.engine.context import FlowRunContext, TaskRunContext, get_run_logger, run_thread
+from millrace.engine.context import FlowRunContext, TaskRunContext, run_thread
+from millrace.engine.loggers import get_run_logger
 from millrace.errors import MillraceError, NotFound, ServerUnavailable, SlotsLost
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ class TaskRunSession:
         facts = TaskFacts(
             self.context.id, self.context.name, task.task_key, f"{number}", started.timestamp, policy=task.policy
         )
-        facts.tags = [*dict.fromkeys([*current_tags(), *task.tags])]
+        facts.tags = self.context.tags = [*dict.fromkeys([*current_tags(), *task.tags])]
         if flow is not None:
             facts.dynamic_key = f"{flow.running}-{number}"
             facts.flow_run = (flow.flow_run.id, flow.flow_run.name)
@@ -153,9 +153,9 @@ class TaskRunSession:
 
     def _log_failure(self, step: Step, error: BaseException) -> None:
         if step.name == "AwaitingRetry":
-            _log.warning("Task run %r failed and will be tried again: %s", self.context.name, step.message)
+            _log.warning("Failed and will be tried again: %s", step.message)
         elif step.type is StateType.FAILED:
-            log_failure(_log, f"Task run {self.context.name!r} failed", error)
+            log_failure(_log, "Failed", error)
 
     def check(self) -> None:
         """Raises if the flow run or this task run was stopped."""

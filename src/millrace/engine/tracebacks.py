@@ -37,4 +37,13 @@ def log_failure(log: logging.Logger, text: str, error: BaseException) -> None:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
     lines += traceback.format_exception_only(error)
-    log.error("%s:\n%s", text, "".join(lines).rstrip())
+    # whoever looks at the screen gets the exception itself in a moment, or has caught it
+    short = f"{text}: {type(error).__name__}: {error}{_place(frames[-1]) if frames else ''}"
+    log.error("%s:\n%s", text, "".join(lines).rstrip(), extra={"millrace_short": short})
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    file = Path(frame.filename)
+    return (
+        f" (line {frame.lineno} of the cell)" if "ipykernel_" in file.parent.name else f" ({file.name}:{frame.lineno})"
+    )

@@ -14,7 +14,7 @@ from millrace.notebooks.live import note_end
 _OFFERED = {
     "flow": "millrace.flows:flow",
     "task": "millrace.tasks:task",
-    "get_run_logger": "millrace.engine.context:get_run_logger",
+    "get_run_logger": "millrace.engine.loggers:get_run_logger",
 }
 
 

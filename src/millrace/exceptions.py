@@ -1,0 +1,32 @@
+"""The names that Prefect gives to errors of ours, so that `except` clauses need no change but the import.
+
+Each is the same class as ours, not a copy: `except MissingFlow` catches what `except MissingFlowError` does.
+"""
+
+from __future__ import annotations
+
+from millrace.errors import AlreadyExists as ObjectAlreadyExists
+from millrace.errors import EntrypointError as FlowScriptError
+from millrace.errors import EntrypointError as ScriptError
+from millrace.errors import MillraceError as PrefectException
+from millrace.errors import MissingContext as MissingContextError
+from millrace.errors import MissingFlow as MissingFlowError
+from millrace.errors import NotFound as ObjectNotFound
+from millrace.errors import ParameterError as ParameterBindError
+from millrace.errors import ParameterError as ParameterTypeError
+from millrace.errors import UnspecifiedDeployment as UnspecifiedDeploymentError
+from millrace.errors import UnspecifiedFlow as UnspecifiedFlowError
+
+__all__ = [
+    "FlowScriptError",
+    "MissingContextError",
+    "MissingFlowError",
+    "ObjectAlreadyExists",
+    "ObjectNotFound",
+    "ParameterBindError",
+    "ParameterTypeError",
+    "PrefectException",
+    "ScriptError",
+    "UnspecifiedDeploymentError",
+    "UnspecifiedFlowError",
+]
