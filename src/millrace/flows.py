@@ -11,7 +11,7 @@ from functools import cached_property, update_wrapper
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from millrace import settings
+from millrace import plugins, settings
 from millrace.engine import arun_flow, run_claimed, run_flow
 from millrace.engine.async_generators import AsyncFlowGenerator
 from millrace.engine.declared import (
