@@ -262,6 +262,7 @@ def test_a_run_that_completes(cli: Cli, deployed: None) -> None:
     assert lines.count("hello 5") == 2
     assert cli("flow-run", "logs", "watched", "--follow").out.count("hello 5") == 2
     assert cli("flow-run", "watch", "watched").code == 0
+    assert cli("flow-run", "result", "watched").json == 2
     listed = cli("flow-run", "ls", "--flow", "greet", "--state", "completed", "-o", "json").json
     assert run["id"] in [one["id"] for one in listed]
     assert "watched" in cli("flow-run", "ls").out

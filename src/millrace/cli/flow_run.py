@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from millrace import plugins
 from millrace.cli import FAILED
 from millrace.cli.options import Limit
 from millrace.cli.output import Format, Output, emit, facts, say, span, state, table
@@ -13,7 +14,7 @@ from millrace.cli.reach import reach
 from millrace.cli.watch import code, ended, find, line, show
 from millrace.cli.watch import watch as watched
 from millrace.client.follow import follow
-from millrace.client.handle import RunHandle
+from millrace.client.handle import RunHandle, outcome
 from millrace.errors import InvalidInput
 from millrace.schema.flows import FlowFilter, IdCondition, TextCondition
 from millrace.schema.queries import FlowQuery, FlowRunQuery, TaskRunQuery
@@ -138,6 +139,16 @@ def logs(
     for message in follow(client, found.id):
         if isinstance(message, list):
             show([entry for entry in message if entry.level >= level], found.id)
+
+
+@app.command()
+def result(run: Run) -> None:
+    """Print what a run returned, as JSON without types. Pickles are not read."""
+    found = find(reach(), run)
+    error = outcome(found)
+    if error is not None:
+        raise error
+    emit(plugins.load("millrace.engine.results:read_plain")(found.state))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Where results lie: files of this machine, or whatever fsspec opens. The one border to fsspec."""
+"""Where results lie: files of this machine, or whatever fsspec opens."""
 
 from __future__ import annotations
 
