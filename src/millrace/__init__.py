@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from millrace.engine.futures import wait as wait
     from millrace.engine.loggers import disable_run_logger as disable_run_logger
     from millrace.engine.loggers import get_run_logger as get_run_logger
+    from millrace.engine.pauses import apause_flow_run as apause_flow_run
+    from millrace.engine.pauses import aresume_flow_run as aresume_flow_run
+    from millrace.engine.pauses import asuspend_flow_run as asuspend_flow_run
+    from millrace.engine.pauses import pause_flow_run as pause_flow_run
+    from millrace.engine.pauses import resume_flow_run as resume_flow_run
+    from millrace.engine.pauses import suspend_flow_run as suspend_flow_run
+    from millrace.engine.run_inputs import RunInput as RunInput
     from millrace.engine.runners import InlineTaskRunner as InlineTaskRunner
     from millrace.engine.runners import ThreadPoolTaskRunner as ThreadPoolTaskRunner
     from millrace.engine.serializers import CompressedSerializer as CompressedSerializer
@@ -64,6 +71,13 @@ _NAMES = {
     "ParameterError": "millrace.errors",
     "PickleSerializer": "millrace.engine.serializers",
     "RRule": "millrace.schedules",
+    "apause_flow_run": "millrace.engine.pauses",
+    "aresume_flow_run": "millrace.engine.pauses",
+    "asuspend_flow_run": "millrace.engine.pauses",
+    "pause_flow_run": "millrace.engine.pauses",
+    "resume_flow_run": "millrace.engine.pauses",
+    "suspend_flow_run": "millrace.engine.pauses",
+    "RunInput": "millrace.engine.run_inputs",
     "RunHandle": "millrace.client.handle",
     "RunnerDeployment": "millrace.deployments.deployment",
     "Serializer": "millrace.engine.serializers",

@@ -8,12 +8,12 @@ those libraries are used; the user's own exception is never wrapped when it is r
     │                       SerializationError · UnreadableResult
     ├─ NotFound 404         MissingFlow · MissingDeployment · MissingResult
     ├─ Ambiguous 422        UnspecifiedFlow · UnspecifiedDeployment
-    ├─ Conflict 409         AlreadyExists · StateRefused · LeaseLost · SlotsLost 410
+    ├─ Conflict 409         AlreadyExists · StateRefused · NotPaused · LeaseLost · SlotsLost 410
     ├─ NotAllowed 403       Unauthenticated 401
     ├─ TooLarge 413
     ├─ Busy 503             (with the seconds to wait) SlotsTaken 423
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
-    ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut
+    ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut ─ PauseTimedOut
     ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
     ├─ ConcurrencyError     ConcurrencySlotAcquisitionError · AcquireConcurrencySlotTimeoutError · ConcurrencySlotsLost
@@ -165,6 +165,10 @@ class StateRefused(Conflict):
     """The judge refused a state."""
 
 
+class NotPaused(Conflict):
+    """A run was to be resumed that is not paused."""
+
+
 class LeaseLost(Conflict):
     """Another attempt holds this run: the writer must stop."""
 
@@ -256,6 +260,10 @@ class RunCancelled(RunError):
 
 class RunTimedOut(RunFailed, TimeoutError):
     """A run took longer than its time-out."""
+
+
+class PauseTimedOut(RunTimedOut):
+    """A run was paused, and nobody resumed it in time."""
 
 
 class DeployError(MillraceError):

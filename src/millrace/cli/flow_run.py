@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from millrace import plugins
-from millrace.cli import FAILED
+from millrace.cli import FAILED, run_turns
 from millrace.cli.options import Limit
 from millrace.cli.output import Format, Output, emit, facts, say, span, state, table
 from millrace.cli.reach import reach
@@ -187,3 +187,8 @@ def cancel(
         say(f"The run {handle.name!r} is {now.name}.")
     if over and now.type is not StateType.CANCELLED:
         raise typer.Exit(FAILED)
+
+
+app.command()(run_turns.suspend)
+app.command()(run_turns.resume)
+app.command()(run_turns.retry)

@@ -1,4 +1,4 @@
-"""Holding on to a run: wait for it, take its result, cancel it."""
+"""Holding on to a run: wait for it, take its result, cancel, suspend, resume or retry it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 from uuid import UUID
 
-from millrace.client import locate
+from millrace.client import locate, resuming
 from millrace.client.asynchronous import AsyncClient
 from millrace.client.synchronous import Client
 from millrace.errors import NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
@@ -213,6 +213,41 @@ class RunHandle:
         if proposed is not None:
             self._client.set_flow_run_state(self.id, proposed)
         return self.state
+
+    def suspend(self, timeout: float | None = None) -> State:
+        """Ends the process of the run before its next task; when it is resumed, a worker runs it from its start.
+
+        Args:
+            timeout: seconds until it fails if nobody resumes it; None: it waits for ever.
+
+        Raises:
+            StateRefused: it does not run, has no deployment, or is part of another run.
+        """
+        return resuming.suspend(self._client, self.id, timeout)
+
+    def resume(self, run_input: Any = None) -> State:
+        """Lets the paused run go on; gives its state.
+
+        Args:
+            run_input: what it asked for: a value for each field, by name.
+
+        Raises:
+            NotPaused: it is not paused.
+            StateRefused: the input does not fit; the run stays paused.
+        """
+        return resuming.resume(self._client, self.id, run_input)
+
+    def retry(self) -> State:
+        """Runs the run that has ended again, as its next attempt: a worker takes it. Earlier attempts stay on record.
+
+        Raises:
+            Conflict: it has not ended.
+            InvalidInput: it has no deployment, so that no worker knows its code.
+        """
+        self._known = self._client.read_flow_run(self.id)
+        state = resuming.retry(self._client, self._known)
+        self._known = self._client.read_flow_run(self.id)
+        return state
 
     def logs(self) -> list[Log]:
         """The run's log lines so far, in the order of their times."""

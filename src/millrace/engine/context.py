@@ -48,6 +48,7 @@ class FlowRunContext:
         over: its function has failed or was stopped: what has not begun does not begin.
         parent: the run that called it here, if one did.
         home: the context variables of whoever called it: in a notebook, which cell.
+        pauses: how many pauses without a key of their own each try has come to.
     """
 
     flow: Any
@@ -67,6 +68,7 @@ class FlowRunContext:
     results: ResultStore | None = None
     parent: FlowRunContext | None = None
     home: Context = field(default_factory=copy_context)
+    pauses: dict[int, Iterator[int]] = field(default_factory=dict)
 
     @staticmethod
     def get() -> FlowRunContext | None:
@@ -81,6 +83,10 @@ class FlowRunContext:
     def number(self, task_key: str) -> int:
         """How many task runs of one task there were before this one."""
         return next(self.counters.setdefault(task_key, itertools.count()))
+
+    def next_pause(self) -> str:
+        """The key of the next pause that has none: its number, the same in each execution from the start."""
+        return str(next(self.pauses.setdefault(self.running, itertools.count(1))))
 
     @contextmanager
     def entered(self) -> Iterator[None]:

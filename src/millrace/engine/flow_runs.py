@@ -24,7 +24,7 @@ from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
 from millrace.engine.futures import settle
 from millrace.engine.hooks import acall_hook, call_hook, hooks_for
-from millrace.engine.interrupts import SLICE
+from millrace.engine.interrupts import SLICE, RunSuspended
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, belong_to, prints_logged
 from millrace.engine.parameters import Signature
@@ -298,6 +298,9 @@ class FlowRunSession:
         """A try has raised: what has not begun does not begin, and the log says why."""
         assert self.context is not None
         self.context.over = True
+        if isinstance(error, RunSuspended):  # tasks that run do so to their end
+            self.context.stoppable.suspension = error
+            return
         if not isinstance(error, Exception):
             for child in list(self.context.children):
                 child.stop(RunCancelled("The flow run was stopped."))
@@ -307,6 +310,7 @@ class FlowRunSession:
         """Tasks that run are waited for, those of a stopped run for a moment; no task outlives the run's record."""
         if context.runner is not None:
             stopped = context.over and (context.stoppable.reason is not None or bool(context.children))
+            stopped = stopped and context.stoppable.suspension is None
             context.runner.close(STOP_SECONDS if stopped else None)
         context.over = True
 
@@ -321,6 +325,8 @@ class FlowRunSession:
             if state.type is StateType.RUNNING:
                 again = f", run {self.context.running}" if self.context.running > 1 else ""
                 _log.info("Flow %r begins%s", self.flow.name, again)
+            elif state.is_paused():
+                _log.info("Left, to begin again when it is resumed: %s", state)
             else:
                 level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
                 _log.log(level, "Ended: %s", state, extra={"millrace_short": f"Ended: {state.name}"})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from millrace.engine.context import FlowRunContext
+from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.interrupts import SLICE
 from millrace.engine.states import RunState
 from millrace.errors import RunFailed
@@ -64,6 +64,8 @@ class TaskFuture(Generic[T]):
                 self._inner.exception(left)
             if run is not None:
                 run.stoppable.check()
+                if TaskRunContext.get() is None:
+                    run.stoppable.check_suspension()
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> T:
         """What the task returned.

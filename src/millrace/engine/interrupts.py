@@ -22,6 +22,8 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, ClassVar
 
+from millrace.schema.states import State
+
 SLICE = 0.2
 """How long anything waits at a stretch: an interrupt of a kernel does not wake an idle event loop, a slice does."""
 
@@ -32,6 +34,18 @@ class TimeLimitReached(Exception):
 
 class Alarm(BaseException):
     """Raised inside the user's code; a `BaseException`, so that `except Exception` in a loop does not swallow it."""
+
+
+class RunSuspended(BaseException):
+    """The run is suspended: its code is left here, to be run from its start when somebody resumes it.
+
+    Args:
+        state: the state the run has.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__(f"The run is {state.name}.")
+        self.state = state
 
 
 class Stopped(BaseException):
@@ -168,10 +182,12 @@ class Stoppable:
 
     Attributes:
         reason: why it was stopped; raised at the next effect if the code could not be interrupted.
+        suspension: it is to be left before its next task; what runs is not interrupted.
     """
 
     def __init__(self) -> None:
         self.reason: BaseException | None = None
+        self.suspension: RunSuspended | None = None
         self._lock = threading.Lock()
         self._interrupt: Callable[[], object] | None = None
 
@@ -191,6 +207,11 @@ class Stoppable:
         """Raises the reason if the run was stopped."""
         if self.reason is not None:
             raise self.reason
+
+    def check_suspension(self) -> None:
+        """Raises if the run was suspended: where the next task would begin, or one is waited for."""
+        if self.suspension is not None:
+            raise self.suspension
 
     def call(self, fn: Callable[[], Any], seconds: float | None) -> Any:
         """Calls a function, stoppable and within a time limit.

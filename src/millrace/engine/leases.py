@@ -17,7 +17,7 @@ from uuid import UUID
 from millrace import settings
 from millrace.client.locate import revive
 from millrace.engine.context import run_thread
-from millrace.engine.interrupts import Stoppable
+from millrace.engine.interrupts import RunSuspended, Stoppable
 from millrace.errors import LeaseLost, MillraceError, NotFound, RunCancelled
 from millrace.schema.runs import Lease
 
@@ -89,7 +89,7 @@ class Keeper:
             # A server that restarts grants every live lease anew: running on is right, the fence guards the record.
             _log.debug("leases could not be extended: %s", error)
             return
-        lost, cancelling = set(answer.lost), set(answer.cancelling)
+        lost, cancelling, suspended = set(answer.lost), set(answer.cancelling), set(answer.suspended)
         for one in held:
             if self._held.get(one.lease.flow_run_id) is not one:
                 continue
@@ -97,6 +97,16 @@ class Keeper:
                 self._lose(one)
             elif one.lease.flow_run_id in cancelling:
                 one.stoppable.stop(RunCancelled("Cancelled by request."))
+            elif one.lease.flow_run_id in suspended and one.stoppable.suspension is None:
+                self._suspend(one)
+
+    def _suspend(self, held: Held) -> None:
+        try:
+            state = held.client.read_flow_run(held.lease.flow_run_id).state
+        except MillraceError:
+            return  # the next extension tells it again
+        if state is not None and (state.is_suspended() or state.name == "Resuming"):
+            held.stoppable.suspension = RunSuspended(state)
 
     def _lose(self, held: Held) -> None:
         run = held.lease.flow_run_id

@@ -3,6 +3,7 @@
     flow run:  Propose(RUNNING) ─▶ Call ─▶ value ─▶ Propose(COMPLETED)
                                    └▶ exception ─▶ Propose(FAILED) ─▶ AwaitingRetry instead? Sleep ─▶ Propose(RUNNING) …
                                    └▶ interrupt ─▶ Propose(CANCELLED | CRASHED)
+                                   └▶ suspended ─▶ nothing more is said: a worker runs it again when it is resumed
     task run:  Record(RUNNING) ─▶ Call ─▶ Record(COMPLETED)
                                   └▶ exception ─▶ retries left? Record(AwaitingRetry) ─▶ Sleep ─▶ Record(RUNNING) …
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from millrace.engine.effects import Announce, Call, Conversation, Effect, Keep, Propose, Record, Sleep, Step
-from millrace.engine.interrupts import TimeLimitReached
+from millrace.engine.interrupts import RunSuspended, TimeLimitReached
 from millrace.engine.states import Outcome, of_interruption, of_value, run_state, text_of
 from millrace.errors import LeaseLost, RunCancelled, RunTimedOut, ServerUnavailable, StateRefused
 from millrace.schema.fields import new_id
@@ -88,6 +89,9 @@ def flow_run(plan: FlowPlan) -> Conversation:
             state = yield from _conclude(outcome, plan)
     except GeneratorExit:
         raise
+    except RunSuspended as suspended:
+        yield Announce(suspended.state)
+        return run_state(suspended.state, has_value=False)
     except BaseException as error:  # between two calls: while proposing, sleeping or announcing
         if isinstance(error, Exception) and not isinstance(error, RunCancelled):
             raise
@@ -118,7 +122,7 @@ def _enter(plan: FlowPlan) -> Generator[Effect, Any, State]:
 def _attempt() -> Generator[Effect, Any, Outcome]:
     try:
         return of_value((yield Call()))
-    except LeaseLost:
+    except (LeaseLost, RunSuspended):
         raise
     except TimeLimitReached as error:
         message = str(error)

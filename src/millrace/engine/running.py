@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from millrace import settings
 from millrace.engine.async_generators import aexhausted
-from millrace.engine.beginning import Beginning, Wish
+from millrace.engine.beginning import Beginning, Wish, holder
 from millrace.engine.calls import conclude, session_of
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
 from millrace.engine.generators import exhausted
-from millrace.schema.runs import FlowRun, Lease
-from millrace.schema.states import State
+from millrace.errors import NotFound
+from millrace.schema.runs import FlowRun, FlowRunCreate, Lease
+from millrace.schema.states import SetState, State, named
 
 if TYPE_CHECKING:
     from millrace.client.synchronous import Client
@@ -65,3 +67,28 @@ def run_claimed(flow: FlowLike, flow_run: FlowRun, lease: Lease | None, client: 
     if flow.isgenerator:
         return asyncio.run(aexhausted(session)) if flow.isasync else exhausted(session)
     return asyncio.run(session.arun()) if flow.isasync else session.run()
+
+
+def take_up(flow: FlowLike, flow_run: FlowRun, client: Client) -> State:
+    """Runs a run that has ended again, in this process, and gives its final state; does not raise its exception.
+
+    Args:
+        flow: its flow.
+        flow_run: the run.
+        client: the connection to its server.
+
+    Raises:
+        Conflict: it is somebody's.
+    """
+    try:
+        begun = client.begin_flow_run(
+            flow_name=flow.name,
+            flow_run=FlowRunCreate(flow_id=flow_run.flow_id),
+            holder=holder(),
+            lease_seconds=settings.current().lease_seconds,
+            again=flow_run.id,
+        )
+    except NotFound:  # a server that gives no leases
+        client.set_flow_run_state(flow_run.id, SetState(state=named("Scheduled", "Retried by a user"), force=True))
+        return run_claimed(flow, client.read_flow_run(flow_run.id), None, client)
+    return run_claimed(flow, begun.flow_run, begun.lease, client)

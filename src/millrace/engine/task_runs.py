@@ -163,7 +163,7 @@ class TaskRunSession:
             self.stoppable.check()
         if self.flow is not None:
             self.flow.stoppable.check()
-            if self.submitted and self.flow.over:
+            if self.submitted and (self.flow.over or self.flow.stoppable.suspension is not None):
                 raise RunCancelled("The flow run ended before this task began.")
 
     def call(self) -> Any:
@@ -292,12 +292,21 @@ def run_task(call: TaskCall, *, return_state: bool = False) -> Any:
         call: the task and its arguments.
         return_state: give the final state instead of the value, and do not raise.
     """
+    _leave_if_suspended()
     return _conclude(TaskRunSession(call).run(), return_state)
 
 
 async def arun_task(call: TaskCall, *, return_state: bool = False) -> Any:
     """The same for an `async def` task."""
+    _leave_if_suspended()
     return _conclude(await TaskRunSession(call).arun(), return_state)
+
+
+def _leave_if_suspended() -> None:
+    """The place where a run that somebody suspended is left: where its code would begin another task."""
+    flow = FlowRunContext.get()
+    if flow is not None and TaskRunContext.get() is None:
+        flow.stoppable.check_suspension()
 
 
 @lru_cache(maxsize=1)
@@ -318,6 +327,7 @@ def submit_task(call: TaskCall) -> TaskFuture[Any]:
     flow = FlowRunContext.get()
     if flow is not None:
         flow.stoppable.check()
+        _leave_if_suspended()
     session = TaskRunSession(call, submitted=True)
     future: TaskFuture[Any] = TaskFuture(session.context.id, session.context.name)
     runner = flow.runner if flow is not None and flow.runner is not None else _default_runner()

@@ -290,6 +290,10 @@ class BeginRun(Model):
 
     flow_name: str
     flow_run: FlowRunCreate = Field(description="`flow_id` is ignored: the name decides.")
+    again: UUID | None = Field(
+        None,
+        description="Take up this run instead, which has ended or waits: it becomes Pending and leased.",
+    )
     holder: str
     lease_seconds: float = Field(30.0, gt=0, le=3600)
 
@@ -314,6 +318,9 @@ class ExtendedLeases(Model):
     extended: list[UUID] = Field(default_factory=list)
     lost: list[UUID] = Field(default_factory=list)
     cancelling: list[UUID] = Field(default_factory=list, description="Extended, but a person asked to cancel the run.")
+    suspended: list[UUID] = Field(
+        default_factory=list, description="Extended, but suspended by somebody: to be left before the next task."
+    )
     server_time: DateTime = Field(default_factory=now)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from millrace import rules
-from millrace.errors import AlreadyExists
+from millrace.errors import AlreadyExists, Conflict
 from millrace.rules import Decision, Facts
 from millrace.schema.fields import new_id
 from millrace.schema.flows import FlowCreate
@@ -25,6 +25,7 @@ from millrace.schema.states import (
     StateCreate,
     StateType,
     WaitDetails,
+    named,
 )
 from millrace.store import flow_runs, flows, history, inputs, slots
 from millrace.store.database import Transaction
@@ -166,7 +167,10 @@ def begin(tx: Transaction, body: BeginRun) -> BegunRun:
 
     Raises:
         AlreadyExists: somebody else began the run with this idempotency key.
+        Conflict: the run to take up is somebody's.
     """
+    if body.again is not None:
+        return _take_up(tx, body.again, body)
     asked = body.flow_run
     flow, _ = flows.create(tx, FlowCreate(name=body.flow_name))
     known = flow_runs.by_key(tx, flow.id, asked.idempotency_key)
@@ -190,3 +194,22 @@ def _begun(tx: Transaction, known: FlowRun, body: BeginRun) -> BegunRun:
         )
     lease = Lease(flow_run_id=known.id, attempt=run["attempt"], holder=body.holder, expires=run["lease_expires"])
     return BegunRun(flow_run=known, lease=lease)
+
+
+def _take_up(tx: Transaction, id: UUID, body: BeginRun) -> BegunRun:
+    """An attempt of a run that exists, by whoever asks."""
+    run = flow_runs.row(tx, id)
+    current = State.model_validate(run["state"])
+    if run["lease_expires"] is not None or not (current.is_final() or current.is_scheduled()):
+        raise Conflict(f"The run {run['name']!r} is {current.name}: only one that has ended or waits can be taken up.")
+    if current.is_final():
+        propose(tx, run, named("Scheduled", f"Taken up by {body.holder}."), force=True)
+        run = flow_runs.row(tx, id)
+    expires = tx.now + timedelta(seconds=body.lease_seconds)
+    lease = {"attempt": run["attempt"] + 1, "lease_holder": body.holder, "lease_expires": expires}
+    decision = rules.decide(State.model_validate(run["state"]), StateCreate(type=S.PENDING), facts_of(tx, run))
+    if decision.status is not SetStateStatus.ACCEPT or decision.state is None:
+        raise Conflict(f"The run {run['name']!r} cannot be taken up: {decision.reason}")
+    history.move(tx, run, decision.state, **lease)
+    given = Lease(flow_run_id=id, attempt=lease["attempt"], holder=body.holder, expires=expires)
+    return BegunRun(flow_run=flow_runs.read(tx, id), lease=given)

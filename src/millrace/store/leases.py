@@ -153,7 +153,7 @@ def extend(tx: Transaction, body: ExtendLeases) -> ExtendedLeases:
     """
     answer = ExtendedLeases(server_time=tx.now)
     wanted = dict(body.leases)
-    columns = (_c.id, _c.attempt, _c.lease_holder, _c.lease_expires, _c.state_type)
+    columns = (_c.id, _c.attempt, _c.lease_holder, _c.lease_expires, _c.state_type, _c.state_name)
     found = {row.id: row for row in tx.connection.execute(select(*columns).where(_c.id.in_(list(wanted))))}
     live: list[UUID] = []
     for id, attempt in wanted.items():
@@ -166,6 +166,8 @@ def extend(tx: Transaction, body: ExtendLeases) -> ExtendedLeases:
             live.append(id)
         if row.state_type == StateType.CANCELLING.value:
             answer.cancelling.append(id)
+        if row.state_name in ("Suspended", "Resuming"):
+            answer.suspended.append(id)
     if live:
         expires = tx.now + timedelta(seconds=body.lease_seconds)
         tx.connection.execute(runs.update().where(_c.id.in_(live)).values(lease_expires=expires))

@@ -1,7 +1,8 @@
 """The process of one run: `python -m millrace.workers.child`, or a fork of the warm parent.
 
 It finds the run's id in `MILLRACE__FLOW_RUN_ID` (or `PREFECT__FLOW_RUN_ID`, so that a Prefect worker can start it too),
-makes the deployment's code available, loads the entrypoint and runs it. It exits with 0 if the run completed.
+makes the deployment's code available, loads the entrypoint and runs it. It exits with 0 if the run completed or was
+suspended.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def _run(client: ChildClient, flow_run_id: UUID, lease: Lease | None) -> int:
         return _not_loaded(client, flow_run, error)
     builtins.print = _print_once(builtins.print)
     state = runnable.run_claimed(flow_run, lease, client)
-    return COMPLETED if state.type is StateType.COMPLETED else NOT_COMPLETED
+    return COMPLETED if state.is_completed() or not state.is_final() else NOT_COMPLETED
 
 
 def _deployment(client: ChildClient, flow_run: FlowRun) -> Deployment:

@@ -91,10 +91,10 @@ def _report(job: Job, code: int | None, client: Any, reason: str | None) -> None
         release(client, job, f"{text} It had not begun.")
     elif state.type is StateType.PENDING:
         propose(client, job, named("Crashed", f"{text} It had not begun: see its output in the logs."))
-    elif state.type is StateType.RUNNING:
+    elif state.type is StateType.RUNNING or (state.is_paused() and not state.is_suspended()):
         _crashed(client, job, flow_run, text)
-    elif state.type is StateType.SCHEDULED:
-        let_go(client, job)  # it slept until its retry: anybody may take that
+    elif state.type is StateType.SCHEDULED or state.is_suspended():
+        let_go(client, job)  # it slept until its retry, or was suspended: anybody may take it when it is due
 
 
 def _crashed(client: Any, job: Job, flow_run: FlowRun, text: str) -> None:

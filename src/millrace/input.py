@@ -1,0 +1,38 @@
+"""What runs ask of people and of each other: typed inputs and messages.
+
+Example:
+    >>> class Approval(RunInput):
+    ...     approved: bool
+    >>> Approval(approved=True).approved
+    True
+"""
+
+from __future__ import annotations
+
+from millrace.engine.run_inputs import (
+    AutomaticRunInput,
+    BaseRunInput,
+    Keyset,
+    RunInput,
+    RunInputMetadata,
+    asend_input,
+    keyset_from_base_key,
+    keyset_from_paused_state,
+    receive_input,
+    run_input_subclass_from_type,
+    send_input,
+)
+
+__all__ = [
+    "AutomaticRunInput",
+    "BaseRunInput",
+    "Keyset",
+    "RunInput",
+    "RunInputMetadata",
+    "asend_input",
+    "keyset_from_base_key",
+    "keyset_from_paused_state",
+    "receive_input",
+    "run_input_subclass_from_type",
+    "send_input",
+]
