@@ -9,18 +9,16 @@ Example:
 
 from __future__ import annotations
 
+from millrace.engine.messages import asend_input, receive_input, send_input
 from millrace.engine.run_inputs import (
     AutomaticRunInput,
     BaseRunInput,
     Keyset,
     RunInput,
     RunInputMetadata,
-    asend_input,
     keyset_from_base_key,
     keyset_from_paused_state,
-    receive_input,
     run_input_subclass_from_type,
-    send_input,
 )
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -259,7 +258,7 @@ async def aget_state_exception(state: State) -> BaseException:
     Args:
         state: Failed, Crashed or Cancelled.
     """
-    return await asyncio.to_thread(get_state_exception, state)
+    return get_state_exception(state)
 
 
 def raise_state_exception(state: State) -> None:
