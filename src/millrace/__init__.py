@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
     from millrace.deployments.serve import serve as serve
+    from millrace.engine.concurrency import arate_limit as arate_limit
+    from millrace.engine.concurrency import concurrency as concurrency
+    from millrace.engine.concurrency import rate_limit as rate_limit
     from millrace.engine.context import FlowRunContext as FlowRunContext
     from millrace.engine.context import TaskRunContext as TaskRunContext
     from millrace.engine.context import tags as tags
@@ -88,8 +91,10 @@ _NAMES = {
     "TaskRunContext": "millrace.engine.context",
     "ThreadPoolTaskRunner": "millrace.engine.runners",
     "aconnect": "millrace.client.locate",
+    "arate_limit": "millrace.engine.concurrency",
     "arun_deployment": "millrace.deployments.run",
     "as_completed": "millrace.engine.futures",
+    "concurrency": "millrace.engine.concurrency",
     "connect": "millrace.client.locate",
     "deploy": "millrace.deployments.batch",
     "deploy_form": "millrace.jupyter.forms",
@@ -97,6 +102,7 @@ _NAMES = {
     "disable_run_logger": "millrace.engine.loggers",
     "flow": "millrace.flows",
     "get_run_logger": "millrace.engine.loggers",
+    "rate_limit": "millrace.engine.concurrency",
     "run_deployment": "millrace.deployments.run",
     "serve": "millrace.deployments.serve",
     "tags": "millrace.engine.context",

@@ -71,17 +71,17 @@ def _since(row: Row[Any], now: datetime) -> float:
     return max(0.0, (now - counted).total_seconds())
 
 
-def recount(tx: Transaction, row: Row[Any], active: float, **more: Any) -> None:
+def recount(tx: Transaction, row: Row[Any], slots: float, /, **more: Any) -> None:
     """Writes how many slots are taken now.
 
     Args:
         tx: the transaction.
         row: of the limit.
-        active: the slots.
+        slots: how many.
         more: other columns that change.
     """
     now = max(tx.now, row.counted)
-    columns = {"active_slots": max(0.0, active), "denied_slots": denied_at(row, now), "counted": now, **more}
+    columns = {"active_slots": max(0.0, slots), "denied_slots": denied_at(row, now), "counted": now, **more}
     tx.connection.execute(limits.update().where(_c.id == row.id).values(columns))
 
 
