@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -240,7 +241,7 @@ def test_a_rate_is_exact_however_often_somebody_asks(db: Database, clock: Clock)
         if not isinstance(take(db, "api", mode="rate_limit"), Denied):
             granted.append(clock.now)
     assert len(granted) == 20
-    gaps = {round((b - a).total_seconds(), 1) for a, b in zip(granted, granted[1:], strict=False)}
+    gaps = {round((b - a).total_seconds(), 1) for a, b in pairwise(granted)}
     assert gaps == {2.0}
 
 
