@@ -20,15 +20,29 @@ if TYPE_CHECKING:
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
     from millrace.deployments.serve import serve as serve
+    from millrace.engine.annotations import allow_failure as allow_failure
+    from millrace.engine.annotations import opaque as opaque
+    from millrace.engine.annotations import quote as quote
+    from millrace.engine.annotations import unmapped as unmapped
+    from millrace.engine.caching import DEFAULT as DEFAULT
+    from millrace.engine.caching import FLOW_PARAMETERS as FLOW_PARAMETERS
+    from millrace.engine.caching import INPUTS as INPUTS
+    from millrace.engine.caching import NO_CACHE as NO_CACHE
+    from millrace.engine.caching import NONE as NONE
+    from millrace.engine.caching import RUN_ID as RUN_ID
+    from millrace.engine.caching import TASK_SOURCE as TASK_SOURCE
+    from millrace.engine.caching import CacheKeyFnPolicy as CacheKeyFnPolicy
+    from millrace.engine.caching import CachePolicy as CachePolicy
+    from millrace.engine.caching import task_input_hash as task_input_hash
     from millrace.engine.concurrency import arate_limit as arate_limit
     from millrace.engine.concurrency import concurrency as concurrency
     from millrace.engine.concurrency import rate_limit as rate_limit
     from millrace.engine.context import FlowRunContext as FlowRunContext
     from millrace.engine.context import TaskRunContext as TaskRunContext
     from millrace.engine.context import tags as tags
+    from millrace.engine.futures import FutureList as FutureList
     from millrace.engine.futures import TaskFuture as TaskFuture
     from millrace.engine.futures import as_completed as as_completed
-    from millrace.engine.futures import unmapped as unmapped
     from millrace.engine.futures import wait as wait
     from millrace.engine.loggers import disable_run_logger as disable_run_logger
     from millrace.engine.loggers import get_run_logger as get_run_logger
@@ -48,6 +62,7 @@ if TYPE_CHECKING:
     from millrace.engine.states import Cancelled as Cancelled
     from millrace.engine.states import Completed as Completed
     from millrace.engine.states import Failed as Failed
+    from millrace.engine.task_options import exponential_backoff as exponential_backoff
     from millrace.flows import Flow as Flow
     from millrace.flows import flow as flow
     from millrace.jupyter.forms import deploy_form as deploy_form
@@ -59,55 +74,70 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "AsyncClient": "millrace.client.asynchronous",
+    "CacheKeyFnPolicy": "millrace.engine.caching",
+    "CachePolicy": "millrace.engine.caching",
     "Cancelled": "millrace.engine.states",
     "Client": "millrace.client.synchronous",
     "Completed": "millrace.engine.states",
     "CompressedSerializer": "millrace.engine.serializers",
     "Cron": "millrace.schedules",
+    "DEFAULT": "millrace.engine.caching",
+    "FLOW_PARAMETERS": "millrace.engine.caching",
     "Failed": "millrace.engine.states",
     "Flow": "millrace.flows",
     "FlowRunContext": "millrace.engine.context",
+    "FutureList": "millrace.engine.futures",
+    "INPUTS": "millrace.engine.caching",
     "InlineTaskRunner": "millrace.engine.runners",
     "Interval": "millrace.schedules",
     "JSONSerializer": "millrace.engine.serializers",
     "MillraceError": "millrace.errors",
+    "NONE": "millrace.engine.caching",
+    "NO_CACHE": "millrace.engine.caching",
     "ParameterError": "millrace.errors",
     "PickleSerializer": "millrace.engine.serializers",
     "RRule": "millrace.schedules",
-    "apause_flow_run": "millrace.engine.pauses",
-    "aresume_flow_run": "millrace.engine.pauses",
-    "asuspend_flow_run": "millrace.engine.pauses",
-    "pause_flow_run": "millrace.engine.pauses",
-    "resume_flow_run": "millrace.engine.pauses",
-    "suspend_flow_run": "millrace.engine.pauses",
-    "RunInput": "millrace.engine.run_inputs",
+    "RUN_ID": "millrace.engine.caching",
     "RunHandle": "millrace.client.handle",
+    "RunInput": "millrace.engine.run_inputs",
     "RunnerDeployment": "millrace.deployments.deployment",
     "Serializer": "millrace.engine.serializers",
     "State": "millrace.schema.states",
     "StateType": "millrace.schema.states",
+    "TASK_SOURCE": "millrace.engine.caching",
     "Task": "millrace.tasks",
     "TaskFuture": "millrace.engine.futures",
     "TaskRunContext": "millrace.engine.context",
     "ThreadPoolTaskRunner": "millrace.engine.runners",
     "aconnect": "millrace.client.locate",
+    "allow_failure": "millrace.engine.annotations",
+    "apause_flow_run": "millrace.engine.pauses",
     "arate_limit": "millrace.engine.concurrency",
+    "aresume_flow_run": "millrace.engine.pauses",
     "arun_deployment": "millrace.deployments.run",
     "as_completed": "millrace.engine.futures",
+    "asuspend_flow_run": "millrace.engine.pauses",
     "concurrency": "millrace.engine.concurrency",
     "connect": "millrace.client.locate",
     "deploy": "millrace.deployments.batch",
     "deploy_form": "millrace.jupyter.forms",
     "deploy_notebook": "millrace.deployments.notebook",
     "disable_run_logger": "millrace.engine.loggers",
+    "exponential_backoff": "millrace.engine.task_options",
     "flow": "millrace.flows",
     "get_run_logger": "millrace.engine.loggers",
+    "opaque": "millrace.engine.annotations",
+    "pause_flow_run": "millrace.engine.pauses",
+    "quote": "millrace.engine.annotations",
     "rate_limit": "millrace.engine.concurrency",
+    "resume_flow_run": "millrace.engine.pauses",
     "run_deployment": "millrace.deployments.run",
     "serve": "millrace.deployments.serve",
+    "suspend_flow_run": "millrace.engine.pauses",
     "tags": "millrace.engine.context",
     "task": "millrace.tasks",
-    "unmapped": "millrace.engine.futures",
+    "task_input_hash": "millrace.engine.caching",
+    "unmapped": "millrace.engine.annotations",
     "wait": "millrace.engine.futures",
     "watch": "millrace.jupyter.monitor",
 }

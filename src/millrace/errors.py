@@ -17,6 +17,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
     ├─ ConcurrencyError     ConcurrencySlotAcquisitionError · AcquireConcurrencySlotTimeoutError · ConcurrencySlotsLost
+    ├─ NotSupported         (Prefect has it, Millrace does not; says what to do instead)
     ├─ MissingContext       (something was asked of the current run, and there is none)
     └─ PluginMissing        (says what to install)
 
@@ -304,6 +305,12 @@ class AcquireConcurrencySlotTimeoutError(ConcurrencyError, TimeoutError):
 
 class ConcurrencySlotsLost(ConcurrencyError):
     """The server gave the slots of a `strict` block to others while the block went on."""
+
+
+class NotSupported(MillraceError, NotImplementedError):
+    """Prefect does this and Millrace does not; the message says what to do instead."""
+
+    status = 422
 
 
 class MissingContext(MillraceError, RuntimeError):

@@ -72,6 +72,10 @@ class Settings(BaseModel):
         description="The key of the secrets a server keeps (millrace secret new-key makes one). Unset: the file "
         "secrets.key of `home`, made with the first secret.",
     )
+    task_refresh_cache: bool = Field(
+        False, description="Tasks that do not say compute anew and replace what is cached."
+    )
+    task_disable_caching: bool = Field(False, description="No task uses a cached result, whatever its cache policy.")
     display: Literal["auto", "widget", "html", "text"] = Field("auto", description="What notebooks show.")
     seed: int | None = Field(None, description="Makes the names of runs repeatable, for documents and tests.")
     allowed_hosts: str = Field("", description="Host names the TCP server answers to besides its own, by comma.")
@@ -124,6 +128,11 @@ class Settings(BaseModel):
     def results_directory(self) -> Path:
         """Stored results of runs."""
         return self.home / "results"
+
+    @property
+    def locks_directory(self) -> Path:
+        """Files that processes of this machine lock."""
+        return self.home / "locks"
 
     @property
     def code_directory(self) -> Path:

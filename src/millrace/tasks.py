@@ -1,51 +1,55 @@
-"""Tasks: the steps of a flow, each with a run of its own that is retried, timed and shown by itself."""
+"""Tasks: the steps of a flow, each with a run of its own that is retried, timed, cached and shown by itself."""
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import inspect
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from millrace import settings
-from millrace.engine import states
-from millrace.engine.context import TaskRunContext
-from millrace.engine.futures import FutureList, TaskFuture, resolve, result_of_upstream, unmapped
+from millrace.engine.caching import NO_CACHE, CachePolicy, source_of
+from millrace.engine.caching import task_input_hash as task_input_hash
+from millrace.engine.futures import FutureList, TaskFuture
+from millrace.engine.mapping import calls_of
 from millrace.engine.parameters import RESERVED, Signature, filled
 from millrace.engine.protocol import TaskPlan
-from millrace.engine.task_runs import TaskCall, arun_task, run_task, submit_task
-from millrace.errors import ParameterError
-from millrace.schema.fields import seconds
+from millrace.engine.submission import arun_task, run_task, submit_task
+from millrace.engine.task_options import (
+    Delay,
+    cache_policy_of,
+    check_callable,
+    check_options,
+    check_text,
+    checked_hooks,
+    code_hash,
+    expiration_of,
+    number,
+    persists,
+    retry_delays,
+    task_tags,
+    unwrapped,
+)
+from millrace.engine.task_options import exponential_backoff as exponential_backoff
+from millrace.engine.task_runs import TaskCall
+from millrace.errors import NotSupported
+from millrace.schema.states import StateType
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Delay = float | int | list[float] | list[int] | Callable[[int], list[float]] | None
+Hook = Callable[..., Any]
 _UNSET: Any = object()
-_OPTIONS = (
-    "name",
-    "description",
-    "tags",
-    "version",
-    "cache_policy",
-    "cache_key_fn",
-    "cache_expiration",
-    "task_run_name",
-    "retries",
-    "retry_delay_seconds",
-    "retry_jitter_factor",
-    "retry_condition_fn",
-    "persist_result",
-    "result_storage",
-    "result_serializer",
-    "result_storage_key",
-    "cache_result_in_memory",
-    "timeout_seconds",
-    "log_prints",
-    "refresh_cache",
-    "on_completion",
-    "on_failure",
+_HOOKS = MappingProxyType(
+    {
+        StateType.RUNNING: "on_running",
+        StateType.COMPLETED: "on_completion",
+        StateType.FAILED: "on_failure",
+    }
 )
 
 
@@ -56,20 +60,37 @@ class Task(Generic[P, R]):
         fn: the function.
         name: its name; by default the function's.
         description: by default the docstring.
-        tags: tags of each of its runs.
+        tags: tags of each of its runs; a tag with a concurrency limit takes a slot while the task runs.
         version: any text.
+        cache_policy: when an earlier result is used again: `INPUTS`, `TASK_SOURCE`, `FLOW_PARAMETERS`, `RUN_ID`, sums
+            of them, or `NO_CACHE`. By default `DEFAULT`, which counts where results are kept.
+        cache_key_fn: the same by a function of the task run's context and the arguments that gives a key or None.
+        cache_expiration: how long a result is used again.
         task_run_name: the name of a run: a text in which `{parameter}` is replaced, or a function, which may
             take `parameters`.
         retries: how often a run that raised is tried again.
-        retry_delay_seconds: the seconds before each try: one number, a list with one for each, or a function that gets
-            the number of retries and gives such a list.
+        retry_delay_seconds: the seconds before each try: one number, a list with one for each (the last one counts for
+            the rest), or a function that gets the number of retries and gives such a list.
         retry_jitter_factor: each delay becomes longer by up to this share of it, at random.
-        retry_condition_fn: called with task, task run and the failed state; no retry unless it answers true.
+        persist_result: keep the result for other runs and processes. By default so if the task says anything about
+            caching or storage, else as the flow does.
+        result_storage: where: a directory or an fsspec URL; by default where the flow's are.
+        result_serializer: how: json, pickle, compressed/json, compressed/pickle; by default as the flow's.
+        result_storage_key: the name under which the result is kept, with `{parameters[x]}`, `{flow_run.name}` and
+            `{task_run.name}` replaced. A result that is there already is used again.
+        cache_result_in_memory: False: a kept result is read from its storage whenever it is asked for.
         timeout_seconds: a try that takes longer fails as TimedOut. See `millrace.engine.interrupts` for what can be
             interrupted.
         log_prints: log what the function prints. By default as the flow does.
-        cache_policy, cache_key_fn, cache_expiration, refresh_cache, persist_result, result_storage, result_serializer,
-            result_storage_key, cache_result_in_memory, on_completion, on_failure: kept for a coming version.
+        refresh_cache: compute anew and replace what is kept. By default as the setting `task_refresh_cache` says.
+        on_completion, on_failure, on_running: functions called with task, task run and state when a run gets there.
+            What they raise is logged and changes nothing.
+        retry_condition_fn: called with task, task run and the failed state; no retry unless it answers true.
+        viz_return_value: what the task gives while its flow is drawn by `visualize()`.
+
+    Example:
+        >>> @task(retries=2, retry_delay_seconds=[1, 10])
+        ... def fetch(url: str) -> bytes: ...
     """
 
     def __init__(
@@ -79,120 +100,203 @@ class Task(Generic[P, R]):
         description: str | None = None,
         tags: Iterable[str] | None = None,
         version: str | None = None,
-        cache_policy: Any = _UNSET,
+        cache_policy: CachePolicy | None = _UNSET,
         cache_key_fn: Callable[..., str | None] | None = None,
-        cache_expiration: Any = None,
+        cache_expiration: timedelta | float | None = None,
         task_run_name: str | Callable[..., str] | None = None,
         retries: int | None = None,
         retry_delay_seconds: Delay = None,
         retry_jitter_factor: float | None = None,
         persist_result: bool | None = None,
-        result_storage: Any = None,
+        result_storage: str | Path | Any = None,
         result_serializer: Any = None,
         result_storage_key: str | None = None,
         cache_result_in_memory: bool = True,
         timeout_seconds: float | None = None,
         log_prints: bool | None = None,
         refresh_cache: bool | None = None,
-        on_completion: list[Callable[..., Any]] | None = None,
-        on_failure: list[Callable[..., Any]] | None = None,
-        retry_condition_fn: Callable[..., bool] | None = None,
+        on_completion: Iterable[Hook] | None = None,
+        on_failure: Iterable[Hook] | None = None,
+        on_running: Iterable[Hook] | None = None,
+        retry_condition_fn: Callable[..., Any] | None = None,
+        viz_return_value: Any = None,
     ) -> None:
-        if not callable(fn):
-            raise TypeError(f"@task decorates a function; got {type(fn).__name__}")
-        if isinstance(fn, (staticmethod, classmethod)):
-            raise TypeError(f"write @{type(fn).__name__} above @task, not below it")
         given = dict(locals())
         self.options = {option: given[option] for option in _OPTIONS}
+        for option in ("name", "version", "result_storage_key"):
+            check_text(given[option], option)
+        check_callable(task_run_name, "task_run_name", text=True)
+        check_callable(retry_condition_fn, "retry_condition_fn")
+        for hooks in _HOOKS.values():
+            setattr(self, f"{hooks}_hooks", checked_hooks(hooks, given[hooks]))
+        fn, self._kind = cast("tuple[Callable[P, R], str]", unwrapped(fn))
         update_wrapper(self, fn)
         self.fn = fn
         self.name = name or str(getattr(fn, "__name__", type(fn).__name__))
         self.description = description or inspect.getdoc(fn)
-        self.isasync = inspect.iscoroutinefunction(fn)
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        self.tags = task_tags(tags)
+        self.version = version
+        self.task_run_name = task_run_name
+        limit = number(timeout_seconds, "timeout_seconds")
+        self.timeout_seconds = float(limit) if limit else None
+        self.log_prints = log_prints
+        self.viz_return_value = viz_return_value
+        self.retry_condition_fn = retry_condition_fn
+        self.source_code: str | None = None
+        self._set_retries()
+        self._set_results()
+        self._inspect()
+
+    on_completion_hooks: list[Hook]
+    on_failure_hooks: list[Hook]
+    on_running_hooks: list[Hook]
+
+    def _set_retries(self) -> None:
+        given = self.options
+        retries = number(given["retries"], "retries", whole=True)
+        self.retries: int = settings.current().task_default_retries if retries is None else retries
+        self.retry_delay_seconds = retry_delays(given["retry_delay_seconds"], self.retries)
+        self.retry_jitter_factor: float | None = number(given["retry_jitter_factor"], "retry_jitter_factor")
+        self.policy: dict[str, Any] = {}
+        if self.retries:
+            self.policy = {"retries": self.retries, "retry_delay": self.retry_delay_seconds}
+            if self.retry_jitter_factor is not None:
+                self.policy["retry_jitter_factor"] = self.retry_jitter_factor
+
+    def _set_results(self) -> None:
+        given = self.options
+        self.cache_policy = cache_policy_of(given, _UNSET)
+        self.cache_key_fn = given["cache_key_fn"]
+        self.cache_expiration = expiration_of(given["cache_expiration"])
+        self.refresh_cache: bool | None = given["refresh_cache"]
+        self.persist_result = persists(given, self.cache_policy, _UNSET)
+        places = (given["result_storage"], given["result_serializer"], given["result_storage_key"])
+        self.persists_for_itself = given["persist_result"] is True or any(place is not None for place in places)
+        self.result_storage, self.result_serializer, self.result_storage_key = places
+        self.cache_result_in_memory: bool = given["cache_result_in_memory"]
+
+    def _inspect(self) -> None:
+        fn = self.fn
+        called = getattr(type(fn), "__call__", None)  # noqa: B004 - an object may have an async __call__
+        self.isasync = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(called)
+        self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        if self.isgenerator:
             raise TypeError(f"the task {self.name!r} is a generator, which Millrace cannot run yet: return a list")
         self.signature = Signature(fn, f"task {self.name!r}")
         for reserved in RESERVED:
             if reserved in self.signature.parameters:
                 raise ValueError(f"the task {self.name!r} has a parameter {reserved!r}, which the call itself uses")
-        self.tags = frozenset([tags] if isinstance(tags, str) else tags or ())
-        self.version = version
-        self.task_run_name = task_run_name
-        self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
-        self.log_prints = log_prints
-        self._set_retries(retries, retry_delay_seconds, retry_jitter_factor)
-        self.retry_condition_fn = retry_condition_fn
-        self.task_key = f"{getattr(fn, '__qualname__', self.name)}-{_code_hash(fn)}"
-
-    def _set_retries(self, retries: int | None, delay: Delay, jitter: float | None) -> None:
-        current = settings.current()
-        self.retries = current.task_default_retries if retries is None else retries
-        if self.retries < 0:
-            raise ValueError(f"retries must not be negative; got {retries}")
-        if jitter is not None and jitter < 0:
-            raise ValueError(f"retry_jitter_factor must not be negative; got {jitter}")
-        self.retry_jitter_factor = jitter
-        chosen: Any = current.task_default_retry_delay_seconds if delay is None else delay
-        if callable(chosen):
-            chosen = list(chosen(self.retries))
-        if isinstance(chosen, list) and len(chosen) > 50:
-            raise ValueError("at most 50 retry delays can be given")
-        self.retry_delay_seconds: float | list[float] = (
-            [float(one) for one in chosen] if isinstance(chosen, list) else float(seconds(chosen) or 0)
-        )
-        self.policy: dict[str, Any] = {}
-        if self.retries:
-            self.policy = {"retries": self.retries, "retry_delay": self.retry_delay_seconds}
+        self.task_key = f"{getattr(fn, '__qualname__', self.name).split('.')[-1]}-{code_hash(fn)}"
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}: {getattr(self.fn, '__name__', '?')}({', '.join(self.signature.parameters)})>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        source_of(self)  # goes along, because the other process may not see the file
+        return self.__dict__
+
     def __get__(self, instance: Any, owner: Any = None) -> Self:
-        """The task bound to an instance, when it is defined in a class."""
-        if instance is None:
+        """The task bound to an instance or class, when it is defined in a class."""
+        to = owner if self._kind == "classmethod" else instance
+        if to is None or self._kind == "staticmethod":
             return self
-        bound = cast(Any, self.fn).__get__(instance, owner)
-        return type(self)(bound, **{**self.options, "name": self.name})
+        bound = copy.copy(self)
+        bound.fn = cast(Any, self.fn).__get__(to, owner)
+        bound.signature = Signature(bound.fn, self.signature.name)
+        return bound
+
+    @property
+    def ismethod(self) -> bool:
+        """Whether it is bound to an instance or class."""
+        return inspect.ismethod(self.fn)
+
+    @property
+    def isclassmethod(self) -> bool:
+        """Whether it decorates a `@classmethod`."""
+        return self._kind == "classmethod"
+
+    @property
+    def isstaticmethod(self) -> bool:
+        """Whether it decorates a `@staticmethod`."""
+        return self._kind == "staticmethod"
 
     def with_options(self, **options: Any) -> Task[P, R]:
-        """The same task with other options: any of the constructor's, by name.
+        """The same task with other options: any of the constructor's, by name. What is not given stays.
 
         Args:
-            options: what to change.
+            options: what to change; None means what it means to the constructor.
+
+        Example:
+            >>> fetch.with_options(retries=5, tags=["slow"])(url)  # doctest: +SKIP
         """
-        unknown = set(options) - set(_OPTIONS)
-        if unknown:
-            raise TypeError(f"a task has no option {', '.join(sorted(unknown))}; it has {', '.join(_OPTIONS)}")
-        return Task(self.fn, **{**self.options, "name": self.name, **options})
+        check_options(options, _OPTIONS, "a task")
+        kept = {**self.options, "name": self.name}
+        kept.update({name: list(getattr(self, f"{name}_hooks")) for name in _HOOKS.values()})
+        if options.get("cache_key_fn") is not None:
+            kept["cache_policy"] = _UNSET
+        if options.get("cache_policy", _UNSET) is not _UNSET:
+            kept["cache_key_fn"] = None
+        made: Task[P, R] = type(self)(self.fn, **{**kept, **options})
+        made._kind = self._kind
+        return made
+
+    def on_completion(self, fn: Hook) -> Hook:
+        """Decorator: calls a function with task, task run and state when a run has completed."""
+        self.on_completion_hooks.append(fn)
+        return fn
+
+    def on_failure(self, fn: Hook) -> Hook:
+        """Decorator: the same when a run has failed, its retries used up."""
+        self.on_failure_hooks.append(fn)
+        return fn
+
+    def on_running(self, fn: Hook) -> Hook:
+        """Decorator: the same when a run begins, once for each try."""
+        self.on_running_hooks.append(fn)
+        return fn
 
     # -- what the engine asks
 
-    def plan(self, submitted: bool) -> TaskPlan:
-        """Its retries, for the engine."""
-        return TaskPlan(self.retries, self._delay, self._worth_a_retry, submitted)
+    def plan(self, submitted: bool, persists: bool) -> TaskPlan:
+        """What the conversation of a run has to know, for the engine."""
+        cached = self.cache_policy != NO_CACHE or self.result_storage_key is not None
+        return TaskPlan(
+            self.retries,
+            self._delay,
+            self.retry_condition_fn is not None,
+            submitted,
+            persists and cached and not settings.current().task_disable_caching,
+            persists,
+            frozenset(kind for kind in _HOOKS if self.hooks(kind)),
+        )
+
+    def hooks(self, kind: StateType) -> list[Hook]:
+        """What to call when a run gets there, for the engine."""
+        found: list[Hook] = getattr(self, f"{_HOOKS[kind]}_hooks")
+        return found
 
     def _delay(self, attempt: int) -> float:
         chosen = self.retry_delay_seconds
         found = (chosen[min(attempt, len(chosen)) - 1] if chosen else 0.0) if isinstance(chosen, list) else chosen
         return found * (1 + random.random() * (self.retry_jitter_factor or 0.0))
 
-    def _worth_a_retry(self, error: BaseException) -> bool:
-        if self.retry_condition_fn is None:
-            return True
-        return bool(self.retry_condition_fn(self, TaskRunContext.get(), states.Failed(data=error)))
-
-    def run_name(self, number: int, parameters: dict[str, Any]) -> str:
-        """The name of one run, for the engine."""
-        if callable(self.task_run_name):
-            wants = inspect.signature(self.task_run_name).parameters
-            return str(self.task_run_name(parameters=parameters) if "parameters" in wants else self.task_run_name())
-        if self.task_run_name is not None:
+    def run_name(self, parameters: dict[str, Any]) -> str | None:
+        """The name of one run, for the engine; None if the task says none."""
+        if self.task_run_name is None:
+            return None
+        if isinstance(self.task_run_name, str):
             return filled(self.task_run_name, parameters)
-        return f"{self.name}-{number}"
+        wants = inspect.signature(self.task_run_name).parameters
+        name = self.task_run_name(parameters=parameters) if "parameters" in wants else self.task_run_name()
+        if not isinstance(name, str):
+            raise TypeError(f"task_run_name of the task {self.name!r} gave {name!r}; it must give a text")
+        return name
 
-    def logs_prints(self, inherited: bool) -> bool:
+    def logs_prints(self, inherited: bool | None) -> bool:
         """Whether `print` is logged, for the engine."""
-        return inherited if self.log_prints is None else self.log_prints
+        if self.log_prints is not None:
+            return self.log_prints
+        return settings.current().log_prints if inherited is None else inherited
 
     # -- what people call
 
@@ -216,16 +320,17 @@ class Task(Generic[P, R]):
     def submit(
         self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Hands the task to the flow's task runner and gives a future at once.
+        """Hands the task to the flow's task runner, or to threads of this process, and gives a future at once.
 
         Args:
-            args: as the function takes them; futures stand for their results, also in lists, tuples, sets and dicts.
+            args: as the function takes them; futures stand for their results, also in lists, tuples, sets, dicts,
+                dataclasses and pydantic models.
             return_state: wait, and give the final state.
             wait_for: futures to wait for first.
             kwargs: as the function takes them.
 
         Example:
-            >>> total = add.submit(first.submit(), 1).result()
+            >>> total = add.submit(first.submit(), 1).result()  # doctest: +SKIP
         """
         future: TaskFuture[R] = submit_task(TaskCall(self, self.signature.bind(args, kwargs), wait_for))
         if return_state:
@@ -236,7 +341,8 @@ class Task(Generic[P, R]):
     def map(self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
         """Submits the task once for each element of the iterables among the arguments.
 
-        Texts, bytes, dicts and whatever stands in `unmapped(...)` go to each call as they are.
+        Texts, bytes, dicts and whatever stands in `unmapped(...)` go to each call as they are. A future of a list is
+        waited for, and its elements are mapped over.
 
         Args:
             args: iterables of one length, and single values.
@@ -248,53 +354,41 @@ class Task(Generic[P, R]):
             ParameterError: nothing to map over, or different lengths.
         """
         given = self.signature.bind(args, kwargs)
-        many: dict[str, list[Any]] = {}
-        one: dict[str, Any] = {}
-        for name, value in given.items():
-            value = resolve(value, result_of_upstream) if isinstance(value, TaskFuture) else value
-            if isinstance(value, unmapped):
-                one[name] = value.value
-            elif isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-                one[name] = value
-            else:
-                many[name] = list(value)
-        lengths = {name: len(values) for name, values in many.items()}
-        if not many:
-            raise ParameterError(f"{self.signature.name}: map() got no list to map over; call submit() for one run")
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise ParameterError(f"{self.signature.name}: map() needs lists of one length; {told}")
-        futures: FutureList[R] = FutureList(
-            submit_task(TaskCall(self, {**one, **{name: many[name][row] for name in many}}, wait_for))
-            for row in range(next(iter(lengths.values())))
-        )
+        futures: FutureList[R] = FutureList(map(submit_task, calls_of(self, given, wait_for)))
         if return_state:
             futures.wait()
             return [future.state for future in futures]
         return futures
 
+    def delay(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """What Prefect does with workers of tasks is not done here.
 
-def _code_hash(fn: Callable[..., Any]) -> str:
-    code = getattr(fn, "__code__", None)
-    return hashlib.sha256(code.co_code).hexdigest()[:8] if code is not None else "unknown"
+        Raises:
+            NotSupported: always; says what to do instead.
+        """
+        raise NotSupported(
+            f"the task {self.name!r} cannot be handed to a worker of tasks. Call {self.name}.submit(): it runs in a "
+            "thread of this process, in a flow or out of it. To run it elsewhere, call it in a flow and deploy the flow"
+        )
+
+    apply_async = serve = delay
+
+
+_OPTIONS = tuple(name for name in inspect.signature(Task.__init__).parameters if name not in ("self", "fn"))
 
 
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: None = None, /, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
-def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def task(fn: Any = None, /, **options: Any) -> Any:
     """Makes a function a task. With or without arguments; they are those of `Task`.
 
     Example:
         >>> @task(retries=2, retry_delay_seconds=[1, 10])
         ... def fetch(url: str) -> bytes: ...
     """
-    if fn is not None:
-        return Task(fn, **options)
-    unknown = set(options) - set(_OPTIONS)
-    if unknown:
-        raise TypeError(f"@task has no option {', '.join(sorted(unknown))}; it has {', '.join(_OPTIONS)}")
-    return lambda function: Task(function, **options)
+    check_options(options, _OPTIONS, "@task")
+    return Task(fn, **options) if fn is not None else lambda function: Task(function, **options)

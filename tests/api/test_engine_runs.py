@@ -467,4 +467,4 @@ def test_a_task_alone(client: Client) -> None:
     assert alone.submit(2).result() == 3
     assert recorder().flush()
     found = client.read_task_runs(task_runs={"name": None}, limit=200)
-    assert {one.state_name for one in found if one.task_key.startswith("test_a_task_alone")} == {"Completed"}
+    assert {one.state_name for one in found if one.task_key.startswith("alone-")} == {"Completed"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Record, Sleep
+from millrace.engine.effects import Announce, Call, Effect, Hit, Keep, Look, Propose, Record, Sleep, Tell, Weigh
 from millrace.engine.interrupts import Alarm, TimeLimitReached
 from millrace.engine.protocol import FlowPlan, TaskPlan, flow_run, task_run
 from millrace.engine.states import Cancelled, Completed, Failed, RunState
@@ -308,15 +308,66 @@ def test_task_retries_without_delay_go_on_at_once() -> None:
     assert talk.recorded().step.name == "Retrying"
 
 
-def test_a_condition_stops_retries_and_one_that_raises_does_too() -> None:
-    def broken(error: BaseException) -> bool:
-        raise RuntimeError
+def test_a_condition_stops_retries() -> None:
+    talk = Talk(task_run(TaskPlan(retries=5, conditional=True)))
+    talk.recorded()
+    talk.say()
+    error = ValueError("x")
+    assert talk.say(error) == Weigh(error)
+    assert talk.say(True) == Sleep(0)
+    talk.recorded()
+    talk.say()
+    assert talk.say(error) == Weigh(error)
+    assert talk.recorded(False).step.name == "Failed"
 
-    for condition in (lambda error: False, broken):
-        talk = Talk(task_run(TaskPlan(retries=5, retry_if=condition)))
-        talk.recorded()
-        talk.say()
-        assert talk.recorded(ValueError("x")).step.name == "Failed"
+
+def test_a_kept_result_makes_the_call_needless() -> None:
+    talk = Talk(task_run(TaskPlan(looks=True, keeps=True, hooked=frozenset({S.COMPLETED}))))
+    assert talk.say() == Look()
+    cached = talk.recorded(Hit(5, {"storage_key": "k"}))
+    assert (cached.step.type, cached.step.name, cached.run_count) == (S.COMPLETED, "Cached", 0)
+    assert cached.step.data == {"storage_key": "k"}
+    assert isinstance(talk.say(), Tell)
+    assert talk.say() is None
+    assert talk.result[1].value == 5
+
+
+def test_a_result_is_kept_before_the_task_is_completed() -> None:
+    talk = Talk(task_run(TaskPlan(looks=True, keeps=True)))
+    talk.say()
+    assert talk.recorded(None).step.name == "Running"
+    talk.say()
+    assert talk.say(5) == Keep(5)
+    assert talk.recorded({"storage_key": "k"}).step.data == {"storage_key": "k"}
+    talk = Talk(task_run(TaskPlan(keeps=True)))
+    talk.recorded()
+    talk.say()
+    talk.say(object())
+    failed = talk.recorded(ValueError("no form"))
+    assert (failed.step.name, failed.step.message) == ("Failed", "ValueError: no form")
+
+
+def test_hooks_are_told_of_each_try_and_of_the_end() -> None:
+    kinds = frozenset({S.RUNNING, S.FAILED})
+    talk = Talk(task_run(TaskPlan(retries=1, hooked=kinds)))
+    names = []
+    answer: Any = None
+    while not talk.over:
+        effect = talk.say(answer)
+        answer = ValueError("x") if effect == Call() else None
+        if isinstance(effect, Tell):
+            names.append(effect.step.name)
+    assert names == ["Running", "Retrying", "Failed"]
+
+
+def test_a_task_stopped_while_it_waits_for_its_next_try_is_cancelled() -> None:
+    talk = Talk(task_run(TaskPlan(retries=1, delay=lambda attempt: 9.0)))
+    talk.recorded()
+    talk.say()
+    waiting = talk.recorded(ValueError("x")).step
+    assert waiting.scheduled_time == waiting.timestamp + timedelta(seconds=9)
+    assert talk.say() == Sleep(9.0)
+    assert talk.recorded(RunCancelled("by request")).step.type is S.CANCELLED
 
 
 def test_an_interrupted_task_is_cancelled_and_not_retried() -> None:

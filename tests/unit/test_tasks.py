@@ -11,7 +11,8 @@ import pytest
 
 from millrace import Task, task, unmapped
 from millrace.engine.effects import Step
-from millrace.engine.futures import TaskFuture, UpstreamFailed, find, resolve, result_of_upstream, settle
+from millrace.engine.futures import TaskFuture
+from millrace.engine.inputs import UpstreamFailed, find, resolve, result_of_upstream, settle
 from millrace.engine.interrupts import Stoppable, TimeLimitReached, limited
 from millrace.engine.logs import Spool, ship, ship_remaining
 from millrace.engine.runners import InlineTaskRunner, TaskRunner, ThreadPoolTaskRunner
@@ -29,11 +30,11 @@ def test_declaration() -> None:
 
     assert isinstance(fetch, Task)
     assert (fetch.name, fetch.tags, fetch.retries) == ("fetch", frozenset({"a"}), 2)
-    plan = fetch.plan(False)
+    plan = fetch.plan(False, False)
     assert [plan.delay(n) for n in (1, 2, 3)] == [1, 10, 10]
-    assert fetch.with_options(retry_delay_seconds=3).plan(False).delay(9) == 3
-    assert fetch.with_options(retry_delay_seconds=lambda n: [2.0**k for k in range(n)]).plan(False).delay(2) == 2
-    jittered = fetch.with_options(retry_delay_seconds=10, retry_jitter_factor=0.5).plan(False)
+    assert fetch.with_options(retry_delay_seconds=3).plan(False, False).delay(9) == 3
+    assert fetch.with_options(retry_delay_seconds=lambda n: [2.0**k for k in range(n)]).plan(False, False).delay(2) == 2
+    jittered = fetch.with_options(retry_delay_seconds=10, retry_jitter_factor=0.5).plan(False, False)
     assert all(10 <= jittered.delay(1) <= 15 for _ in range(50))
     assert repr(fetch) == "<Task 'fetch': fetch(url)>"
 
@@ -45,14 +46,15 @@ def test_what_cannot_be_a_task() -> None:
         task(retries=-1)(lambda: 1)
     with pytest.raises(ValueError, match="wait_for"):
         task(lambda wait_for: 1)
-    with pytest.raises(TypeError, match="above @task"):
-        task(staticmethod(lambda: 1))  # type: ignore[arg-type]
 
 
 def test_run_names() -> None:
-    assert Task(lambda x: x, name="t").run_name(3, {}) == "t-3"
-    assert Task(lambda x: x, task_run_name="of {x}").run_name(0, {"x": 5}) == "of 5"
-    assert Task(lambda x: x, task_run_name=lambda: "made").run_name(0, {}) == "made"
+    assert Task(lambda x: x, name="t").run_name({}) is None
+    assert Task(lambda x: x, task_run_name="of {x}").run_name({"x": 5}) == "of 5"
+    assert Task(lambda x: x, task_run_name=lambda: "made").run_name({"x": 5}) == "made"
+    assert Task(lambda x: x, task_run_name=lambda parameters: f"x{parameters['x']}").run_name({"x": 5}) == "x5"
+    with pytest.raises(TypeError, match="must give a text"):
+        Task(lambda x: x, task_run_name=lambda: 3).run_name({})  # type: ignore[return-value,arg-type]
 
 
 def test_map_says_what_is_wrong() -> None:
@@ -72,7 +74,7 @@ def ended(state: object) -> TaskFuture[object]:
 def test_futures_are_found_and_resolved_where_they_nest() -> None:
     one, two = ended(Completed(data=1)), ended(Completed(data=2))
     nested = {"a": [one, (two, "x")], "b": {3}}
-    assert find(nested) in ([one, two], [two, one])
+    assert find(nested) == [one, two]
     assert resolve(nested, result_of_upstream) == {"a": [1, (2, "x")], "b": {3}}
     plain = {"a": [1, 2]}
     assert resolve(plain, result_of_upstream) is plain
@@ -161,7 +163,7 @@ def test_a_time_limit_in_a_thread_and_no_late_alarm() -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(20)
+    thread.join(90)
     assert isinstance(seen[0], TimeLimitReached)
     assert seen[1:] == ["clean"]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from millrace.engine.beginning import Beginning, Wish
+from millrace.engine.context import FlowRunContext
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
-from millrace.engine.futures import find, resolve, result_of_upstream
+from millrace.engine.inputs import Dependencies, resolve, result_of_upstream, wait_for_all
 from millrace.engine.states import RunState
 from millrace.engine.tracebacks import own
 from millrace.schema.states import StateType
@@ -25,21 +26,16 @@ def session_of(flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[An
         ParameterError: the arguments do not fit.
         UpstreamFailed: something it waits for did not complete.
     """
-    awaited = list(wait_for or ())
-    resolve(awaited, result_of_upstream)
-    sources = {name: find(value) for name, value in {**parameters, "wait_for": awaited}.items()}
-    inputs = {
-        name: [{"input_type": "task_run", "id": str(one.task_run_id)} for one in found]
-        for name, found in sources.items()
-        if found
-    }
+    parent = FlowRunContext.get()
+    needs = Dependencies(parameters, wait_for, parent.lineage if parent else None)
+    wait_for_all(needs.wait_for)
     given = {name: resolve(value, result_of_upstream) for name, value in parameters.items()}
     if flow.should_validate_parameters:
         given = flow.validate_parameters(given)
     complete = flow.signature.with_defaults(given)
     # A function that gives the name may ask about the run: it is called once there is one.
     name = flow.run_name(complete) if isinstance(flow.flow_run_name, str) else None
-    return FlowRunSession(flow, complete, Beginning(Wish(name), inputs=inputs))
+    return FlowRunSession(flow, complete, Beginning(Wish(name), inputs=needs.inputs))
 
 
 def conclude(state: RunState, return_state: bool) -> Any:

@@ -6,21 +6,23 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, ContextVar, Token, copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.engine.interrupts import Stoppable
+from millrace.engine.lineage import Lineage
+from millrace.errors import MissingContext
 
 if TYPE_CHECKING:
     from millrace.client.synchronous import Client
     from millrace.engine.logs import Spool
     from millrace.engine.results import ResultStore
     from millrace.engine.runners import TaskRunner
-    from millrace.schema.runs import FlowRun, Lease
+    from millrace.schema.runs import FlowRun, Lease, TaskRun
 
 _flow: ContextVar[FlowRunContext | None] = ContextVar("millrace_flow_run", default=None)
 _task: ContextVar[TaskRunContext | None] = ContextVar("millrace_task_run", default=None)
@@ -49,6 +51,7 @@ class FlowRunContext:
         parent: the run that called it here, if one did.
         home: the context variables of whoever called it: in a notebook, which cell.
         pauses: how many pauses without a key of their own each try has come to.
+        lineage: which task runs values came from.
     """
 
     flow: Any
@@ -69,6 +72,7 @@ class FlowRunContext:
     parent: FlowRunContext | None = None
     home: Context = field(default_factory=copy_context)
     pauses: dict[int, Iterator[int]] = field(default_factory=dict)
+    lineage: Lineage = field(default_factory=Lineage)
 
     @staticmethod
     def get() -> FlowRunContext | None:
@@ -111,6 +115,7 @@ class TaskRunContext:
         log_prints: whether `print` is logged.
         run_count: which try this is, from 1.
         tags: its tags.
+        persists: whether its result is kept.
     """
 
     task: Any
@@ -120,11 +125,33 @@ class TaskRunContext:
     log_prints: bool = False
     run_count: int = 0
     tags: list[str] = field(default_factory=list)
+    persists: bool = False
+    _model: Callable[[], TaskRun] | None = field(default=None, repr=False)
+
+    @property
+    def task_run(self) -> TaskRun:
+        """The task run as the wire has it, made when it is asked for.
+
+        Raises:
+            MissingContext: the task does not run here.
+        """
+        if self._model is None:
+            raise MissingContext("this context has no task run: it was made by hand")
+        return self._model()
 
     @staticmethod
     def get() -> TaskRunContext | None:
         """The current one, or None."""
         return _task.get()
+
+    def enter(self) -> Token[TaskRunContext | None]:
+        """Makes this the current task run until `leave`."""
+        return _task.set(self)
+
+    @staticmethod
+    def leave(token: Token[TaskRunContext | None]) -> None:
+        """Ends what `enter` began."""
+        _task.reset(token)
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -60,6 +60,7 @@ class Step:
     message: str | None = None
     scheduled_time: datetime | None = None
     child_flow_run_id: UUID | None = None
+    data: dict[str, Any] | None = None
     id: UUID = field(default_factory=new_id, compare=False)
     timestamp: datetime = field(default_factory=now, compare=False)
 
@@ -73,5 +74,34 @@ class Record:
     error: BaseException | None = None
 
 
-Effect = Propose | Call | Sleep | Keep | Announce | Record
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look for a result that is kept already. Answer: a `Hit`, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A result that makes a call needless, and the reference to where it is kept."""
+
+    value: Any
+    reference: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Weigh:
+    """Ask the author's condition whether a failure is worth another try. Answer: whether it is."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A state of a task run holds: call the hooks. No answer."""
+
+    step: Step
+    error: BaseException | None = None
+    value: Any = None
+
+
+Effect = Propose | Call | Sleep | Keep | Announce | Record | Look | Weigh | Tell
 Conversation = Generator[Effect, Any, Any]

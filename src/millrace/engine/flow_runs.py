@@ -22,8 +22,8 @@ from millrace.engine.beginning import Beginning
 from millrace.engine.context import FlowRunContext
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
-from millrace.engine.futures import settle
 from millrace.engine.hooks import acall_hook, call_hook, hooks_for
+from millrace.engine.inputs import settle
 from millrace.engine.interrupts import SLICE, RunSuspended
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, belong_to, prints_logged

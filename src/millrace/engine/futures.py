@@ -8,17 +8,28 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.interrupts import SLICE
 from millrace.engine.states import RunState
-from millrace.errors import RunFailed
 from millrace.schema.states import State, StateType
 
 T = TypeVar("T")
+
+
+def _deadline(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if timeout < 0:
+        raise ValueError(f"timeout must not be negative; got {timeout}")
+    return time.monotonic() + timeout
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(deadline - time.monotonic(), 0)
 
 
 class TaskFuture(Generic[T]):
@@ -28,21 +39,25 @@ class TaskFuture(Generic[T]):
 
     Args:
         task_run_id: the run's id.
-        name: the run's name.
+        name: the run's name; one made of its arguments once those are known.
     """
 
     def __init__(self, task_run_id: UUID, name: str) -> None:
         self.task_run_id = task_run_id
         self.name = name
         self._inner: concurrent.futures.Future[RunState] = concurrent.futures.Future()
+        self._peek: Callable[[], State] | None = None
 
     def __repr__(self) -> str:
         return f"<TaskFuture {self.name!r} {self.state.name if self.done() else 'not done'}>"
 
     @property
     def state(self) -> State:
-        """The final state, or Pending before."""
-        return self._inner.result() if self._inner.done() else State(type=StateType.PENDING)
+        """The state it is in now: Pending, Running, AwaitingRetry, or the final one."""
+        peek = self._peek
+        if self._inner.done():
+            return self._inner.result()
+        return State(type=StateType.PENDING) if peek is None else peek()
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -53,9 +68,16 @@ class TaskFuture(Generic[T]):
 
         Args:
             timeout: seconds to wait at most.
+
+        Raises:
+            RuntimeError: the task waits for itself.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        run = FlowRunContext.get()
+        deadline = _deadline(timeout)
+        if self._inner.done():
+            return
+        run, task = FlowRunContext.get(), TaskRunContext.get()
+        if task is not None and task.id == self.task_run_id:
+            raise RuntimeError(f"the task run {self.name!r} waits for its own future, which would never end")
         while not self._inner.done():
             left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
             if left <= 0:
@@ -95,13 +117,18 @@ class TaskFuture(Generic[T]):
     def _set(self, state: RunState) -> None:
         if not self._inner.done():
             self._inner.set_result(state)
+        self._peek = None
 
 
 class FutureList(list[TaskFuture[T]]):
     """What `map` gives: a list of futures."""
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until all have ended."""
+        """Waits until all have ended.
+
+        Args:
+            timeout: seconds to wait at most, for all together.
+        """
         wait(self, timeout)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
@@ -109,13 +136,19 @@ class FutureList(list[TaskFuture[T]]):
 
         Args:
             timeout: seconds to wait at most, for all together.
-            raise_on_failure: raise the first failure.
+            raise_on_failure: raise the first failure as soon as it happens; otherwise the exceptions stand in the list.
+
+        Raises:
+            TimeoutError: some have not ended in that time.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        return [
-            future.result(None if deadline is None else max(deadline - time.monotonic(), 0), raise_on_failure)
-            for future in self
-        ]
+        if raise_on_failure:
+            for future in as_completed(self, timeout):
+                future.result()
+        else:
+            left = wait(self, timeout).not_done
+            if left:
+                raise TimeoutError(f"{len(left)} of {len(self)} task runs did not end within {timeout:g} s")
+        return [future.result(raise_on_failure=raise_on_failure) for future in self]
 
 
 class DoneAndNotDone(NamedTuple):
@@ -131,17 +164,20 @@ def wait(futures: Iterable[TaskFuture[Any]], timeout: float | None = None) -> Do
     Args:
         futures: of `submit` or `map`.
         timeout: seconds to wait at most.
+
+    Example:
+        >>> done, not_done = wait(add.map(range(10), 1), timeout=5)  # doctest: +SKIP
     """
     known = list(futures)
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     for future in known:
-        future.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
+        future.wait(_left(deadline))
     done = {future for future in known if future.done()}
     return DoneAndNotDone(done, set(known) - done)
 
 
-def as_completed(futures: Iterable[TaskFuture[Any]], timeout: float | None = None) -> Iterator[TaskFuture[Any]]:
-    """The futures in the order in which they end.
+def as_completed(futures: Iterable[TaskFuture[T]], timeout: float | None = None) -> Iterator[TaskFuture[T]]:
+    """The futures in the order in which they end, each once.
 
     Args:
         futures: of `submit` or `map`.
@@ -149,120 +185,30 @@ def as_completed(futures: Iterable[TaskFuture[Any]], timeout: float | None = Non
 
     Raises:
         TimeoutError: some have not ended in that time.
-    """
-    by_inner = {future._inner: future for future in futures}
-    for inner in concurrent.futures.as_completed(by_inner, timeout):
-        yield by_inner[inner]
-
-
-@dataclass(frozen=True, slots=True)
-class unmapped(Generic[T]):
-    """Gives the same value to every call of `map`.
 
     Example:
-        >>> add.map([1, 2, 3], unmapped(10)).result()
-        [11, 12, 13]
+        >>> for future in as_completed(fetch.map(urls)):  # doctest: +SKIP
+        ...     print(future.result())
     """
-
-    value: T
-
-
-class UpstreamFailed(RunFailed):
-    """A task was not run because a task it needs did not complete."""
-
-
-def find(value: Any) -> list[TaskFuture[Any]]:
-    """The futures in a value: itself, or nested in lists, tuples, sets and dicts.
-
-    Args:
-        value: anything; other objects are not searched.
-    """
-    found: list[TaskFuture[Any]] = []
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, TaskFuture):
-            found.append(item)
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            stack.extend(item)
-    return found
-
-
-def resolve(value: Any, pick: Callable[[Any], Any]) -> Any:
-    """A value with its futures and states replaced; what holds none is given back as it is, not copied.
-
-    Args:
-        value: anything; lists, tuples, sets and dicts are searched.
-        pick: gives the replacement of a future or state.
-    """
-    if isinstance(value, (TaskFuture, State)):
-        return pick(value)
-    kind = type(value)
-    if kind in (list, set, tuple, frozenset) or isinstance(value, FutureList):
-        items = [resolve(item, pick) for item in value]
-        if all(new is old for new, old in zip(items, value, strict=True)):
-            return value
-        return items if isinstance(value, list) else kind(items)
-    if kind is dict:
-        pairs = {key: resolve(item, pick) for key, item in value.items()}
-        return value if all(pairs[key] is value[key] for key in value) else pairs
-    return value
-
-
-def result_of_upstream(source: Any) -> Any:
-    """What a future or state stands for as an argument.
-
-    Raises:
-        UpstreamFailed: it did not complete.
-    """
-    state = _ended(source)
-    if state.type is not StateType.COMPLETED:
-        name = source.name if isinstance(source, TaskFuture) else "a run"
-        raise UpstreamFailed(f"upstream {name!r} did not complete: {state.name}")
-    return state.result() if isinstance(state, RunState) else state
-
-
-def _ended(source: Any) -> State:
-    if isinstance(source, TaskFuture):
-        source.wait()
-        return source.state
-    state: State = source
-    return state
-
-
-def settle(value: Any) -> Any:
-    """What a flow returned, with its futures waited for: values, or a Failed state if one of them failed.
-
-    Args:
-        value: the returned value. A single state or future decides by itself; in a collection all have to complete.
-    """
-    if isinstance(value, State):
-        return value
-    if isinstance(value, TaskFuture):
-        return _ended(value)
-    bad: list[State] = []
-    count = 0
-
-    def pick(source: Any) -> Any:
-        nonlocal count
-        count += 1
-        state = _ended(source)
-        if state.type is StateType.COMPLETED:
-            return state.result() if isinstance(state, RunState) else state
-        bad.append(state)
-        return state
-
-    settled = resolve(value, pick)
-    if not bad:
-        return settled
-    first = bad[0]
-    state = RunState(
-        type=StateType.FAILED, name="Failed", message=f"{len(bad)} of {count} returned runs did not complete."
-    )
-    state._error = first._error if isinstance(first, RunState) else None
-    return state
+    known = list(dict.fromkeys(futures))
+    deadline = _deadline(timeout)
+    run = FlowRunContext.get()
+    ended: SimpleQueue[TaskFuture[T]] = SimpleQueue()
+    for future in known:
+        future.add_done_callback(ended.put)
+    for number in range(len(known)):
+        while True:
+            left = _left(deadline)
+            try:
+                future = ended.get(timeout=SLICE if left is None else min(SLICE, left))
+                break
+            except Empty:
+                if left is not None and left <= 0:
+                    text = f"{len(known) - number} of {len(known)} task runs did not end within {timeout:g} s"
+                    raise TimeoutError(text) from None
+                if run is not None:
+                    run.stoppable.check()
+        yield future
 
 
 class Gathering:

@@ -29,7 +29,7 @@ from millrace.engine.calls import conclude, session_of
 from millrace.engine.context import run_thread
 from millrace.engine.effects import Call, Effect
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
-from millrace.engine.futures import settle
+from millrace.engine.inputs import settle
 from millrace.engine.logs import prints_logged
 from millrace.engine.states import RunState
 from millrace.errors import RunCancelled

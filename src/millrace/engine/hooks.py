@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Mapping
-from contextvars import copy_context
 from typing import Any, TypeVar
 
-from millrace.engine.context import FlowRunContext, run_thread
+from millrace.engine.asides import aasides, asides
+from millrace.engine.context import FlowRunContext
 from millrace.engine.declared import checked_hooks
-from millrace.engine.tracebacks import log_failure
 from millrace.schema.states import State, StateType
 
 Hook = Callable[..., Any]
@@ -49,43 +46,14 @@ def call_hook(hook: Hook, flow: Any, context: FlowRunContext | None, state: Stat
     """
     assert context is not None
     with context.entered():
-        try:
-            answer = hook(flow, context.flow_run, state)
-            if inspect.isawaitable(answer):
-                _wait_for(answer)
-        except Exception as error:
-            log_failure(_log, f"The hook {_name(hook)} raised", error)
+        asides(_log, "hook", [(hook, (flow, context.flow_run, state))])
 
 
 async def acall_hook(hook: Hook, flow: Any, context: FlowRunContext | None, state: State) -> None:
     """The same for an `async def` flow: a hook that is a coroutine function is awaited."""
     assert context is not None
     with context.entered():
-        try:
-            answer = hook(flow, context.flow_run, state)
-            if inspect.isawaitable(answer):
-                await answer
-        except Exception as error:
-            log_failure(_log, f"The hook {_name(hook)} raised", error)
-
-
-def _wait_for(answer: Any) -> None:
-    raised: list[BaseException] = []
-    place = copy_context()
-
-    async def awaited() -> None:
-        try:
-            await answer
-        except BaseException as error:
-            raised.append(error)
-
-    run_thread(lambda: place.run(lambda: asyncio.run(awaited())), name="millrace-hook").join()
-    for error in raised:
-        raise error
-
-
-def _name(hook: Hook) -> str:
-    return repr(getattr(hook, "__name__", hook))
+        await aasides(_log, "hook", [(hook, (flow, context.flow_run, state))])
 
 
 class Hooked:

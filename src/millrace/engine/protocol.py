@@ -4,8 +4,9 @@
                                    └▶ exception ─▶ Propose(FAILED) ─▶ AwaitingRetry instead? Sleep ─▶ Propose(RUNNING) …
                                    └▶ interrupt ─▶ Propose(CANCELLED | CRASHED)
                                    └▶ suspended ─▶ nothing more is said: a worker runs it again when it is resumed
-    task run:  Record(RUNNING) ─▶ Call ─▶ Record(COMPLETED)
-                                  └▶ exception ─▶ retries left? Record(AwaitingRetry) ─▶ Sleep ─▶ Record(RUNNING) …
+    task run:  Look ─▶ kept already? Record(Cached)
+                 └▶ Record(RUNNING) ─▶ Call ─▶ value ─▶ Keep ─▶ Record(COMPLETED)
+                                       └▶ exception ─▶ retries left? Weigh ─▶ Record(AwaitingRetry) ─▶ Sleep ─▶ again
 
 Nothing here does I/O or reads a clock: a test is a conversation. Whether a flow run is tried again is the server's
 decision (one judge); whether a task is, is decided here, because a task costs no round trip.
@@ -15,9 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from millrace.engine.effects import Announce, Call, Conversation, Effect, Keep, Propose, Record, Sleep, Step
+from millrace.engine.effects import (
+    Announce,
+    Call,
+    Conversation,
+    Effect,
+    Hit,
+    Keep,
+    Look,
+    Propose,
+    Record,
+    Sleep,
+    Step,
+    Tell,
+    Weigh,
+)
 from millrace.engine.interrupts import RunSuspended, TimeLimitReached
 from millrace.engine.states import Outcome, of_interruption, of_value, run_state, text_of
 from millrace.errors import LeaseLost, RunCancelled, RunTimedOut, ServerUnavailable, StateRefused
@@ -55,14 +71,20 @@ class TaskPlan:
     Args:
         retries: how often it is tried again.
         delay: the seconds before a try, by its number from 1.
-        retry_if: whether an exception is worth another try.
+        conditional: the author decides whether a failure is worth another try.
         announce_pending: say that it waits (a submitted task does).
+        looks: a result that is kept already makes the call needless.
+        keeps: its result is kept.
+        hooked: the kinds of state that somebody wants to hear of.
     """
 
     retries: int = 0
     delay: Callable[[int], float] = lambda attempt: 0.0
-    retry_if: Callable[[BaseException], bool] = lambda error: True
+    conditional: bool = False
     announce_pending: bool = False
+    looks: bool = False
+    keeps: bool = False
+    hooked: frozenset[StateType] = frozenset()
 
 
 def proposal(kind: StateType, name: str | None = None, message: str | None = None, data: Any = None) -> StateCreate:
@@ -190,28 +212,65 @@ def task_run(plan: TaskPlan) -> Conversation:
     if plan.announce_pending:
         yield Record(Step(StateType.PENDING, "Pending"), 0)
     attempt = 0
-    while True:
-        attempt += 1
-        yield Record(Step(StateType.RUNNING, "Running" if attempt == 1 else "Retrying"), attempt)
-        outcome = yield from _attempt()
-        if outcome.type is not StateType.FAILED or outcome.error is None or attempt > plan.retries:
-            break
-        if isinstance(outcome.error, LeaseLost) or not _worth(plan, outcome.error):
-            break
-        delay = plan.delay(attempt)
-        if delay > 0:
-            waiting = Step(StateType.SCHEDULED, "AwaitingRetry", text_of(outcome.error))
-            yield Record(waiting, attempt, outcome.error)
-            yield Sleep(delay)
-        else:
-            yield Sleep(0)  # a place to stop
-    last = Step(outcome.type, outcome.name, outcome.message)
-    yield Record(last, attempt, outcome.error)
-    return last, outcome
-
-
-def _worth(plan: TaskPlan, error: BaseException) -> bool:
     try:
-        return bool(plan.retry_if(error))
-    except Exception:
+        if plan.looks:
+            hit: Hit | None = yield Look()
+            if hit is not None:
+                outcome = Outcome(StateType.COMPLETED, "Cached", value=hit.value)
+                return (yield from _end(plan, outcome, 0, hit.reference))
+        again = True
+        while again:
+            attempt += 1
+            running = Step(StateType.RUNNING, "Running" if attempt == 1 else "Retrying")
+            yield Record(running, attempt)
+            if StateType.RUNNING in plan.hooked:
+                yield Tell(running)
+            outcome = yield from _attempt()
+            again = yield from _again(plan, outcome, attempt)
+        data = yield from _kept(plan, outcome)
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # between two calls: while waiting for the next try, or in a hook
+        if isinstance(error, Exception) and not isinstance(error, RunCancelled):
+            raise
+        outcome, data = of_interruption(error), None
+    return (yield from _end(plan, outcome, attempt, data))
+
+
+def _kept(plan: TaskPlan, outcome: Outcome) -> Generator[Effect, Any, dict[str, Any] | None]:
+    """Where the result is kept; one that must be and cannot makes the outcome a failure."""
+    if not plan.keeps or outcome.type is not StateType.COMPLETED:
+        return None
+    try:
+        reference: dict[str, Any] | None = yield Keep(outcome.value)
+        return reference
+    except Exception as error:
+        outcome.type, outcome.name, outcome.message = StateType.FAILED, "Failed", text_of(error)
+        outcome.value, outcome.error = None, error
+        return None
+
+
+def _again(plan: TaskPlan, outcome: Outcome, attempt: int) -> Generator[Effect, Any, bool]:
+    """Whether a task run is tried again; if so, its delay is over."""
+    error = outcome.error
+    if outcome.type is not StateType.FAILED or error is None or attempt > plan.retries or isinstance(error, LeaseLost):
         return False
+    if plan.conditional and not (yield Weigh(error)):
+        return False
+    delay = plan.delay(attempt)
+    if delay > 0:
+        waiting = Step(StateType.SCHEDULED, "AwaitingRetry", text_of(error))
+        waiting.scheduled_time = waiting.timestamp + timedelta(seconds=delay)
+        yield Record(waiting, attempt, error)
+    yield Sleep(max(delay, 0))  # without a delay: a place to stop
+    return True
+
+
+def _end(
+    plan: TaskPlan, outcome: Outcome, attempt: int, data: dict[str, Any] | None
+) -> Generator[Effect, Any, tuple[Step, Outcome]]:
+    last = Step(outcome.type, outcome.name, outcome.message, data=data)
+    yield Record(last, attempt, outcome.error)
+    if outcome.type in plan.hooked:
+        yield Tell(last, outcome.error, outcome.value)
+    return last, outcome

@@ -46,10 +46,12 @@ class Kept:
     Attributes:
         value: the result.
         expiration: until when it holds; None: for ever.
+        reference: what `write` gave for it.
     """
 
     value: Any
     expiration: datetime | None = None
+    reference: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,7 @@ class ResultStore:
             InvalidInput: the key would leave the storage.
         """
         blob = written(self.serializer, value, of)
-        reference = {
-            "storage_key": self.storage.address(key),
-            "expiration": expires.isoformat() if expires else None,
-            "serializer": self.serializer.described(),
-            "prefect_version": api_implementation(),
-            "storage_block_id": None,
-        }
+        reference = _reference(self.storage.address(key), expires, self.serializer.described())
         record: dict[str, Any] = {"metadata": reference}
         try:
             record["result"] = blob.decode()
@@ -120,7 +116,8 @@ class ResultStore:
         record = self._record(key)
         if record is None or record.expired:
             return None
-        return Kept(record.value(allow_pickle or self.serializer.executes), record.expiration)
+        reference = _reference(record.address, record.expiration, record.serializer)
+        return Kept(record.value(allow_pickle or self.serializer.executes), record.expiration, reference)
 
     def exists(self, key: str) -> bool:
         """Whether something is kept under a key and has not expired."""
@@ -198,6 +195,16 @@ class _Record:
         if not isinstance(how, JSONSerializer):
             raise UnreadableResult(f"the result {self.address} is no JSON: read it in Python, with result()")
         return how.plain(blob)
+
+
+def _reference(address: str, expires: datetime | None, how: Any) -> dict[str, Any]:
+    return {
+        "storage_key": address,
+        "expiration": expires.isoformat() if expires else None,
+        "serializer": how,
+        "prefect_version": api_implementation(),
+        "storage_block_id": None,
+    }
 
 
 def store_for(

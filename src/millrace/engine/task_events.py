@@ -9,7 +9,8 @@ from uuid import UUID
 
 from millrace.engine.effects import Step
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event, Resource
-from millrace.schema.states import TERMINAL, StateType
+from millrace.schema.runs import TaskRun
+from millrace.schema.states import TERMINAL, State, StateDetails, StateType
 
 MAX_MESSAGE = 100_000
 
@@ -30,6 +31,7 @@ class TaskFacts:
         flow_run: id and name of the flow run, if any.
         flow: id and name of the flow, if any.
         flow_run_running: which time the flow run runs.
+        version: the task's.
     """
 
     id: UUID
@@ -43,6 +45,7 @@ class TaskFacts:
     flow_run: tuple[UUID, str] | None = None
     flow: tuple[UUID, str] | None = None
     flow_run_running: int = 0
+    version: str | None = None
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ def event_of(facts: TaskFacts, before: TaskClock, after: TaskClock) -> Event:
         payload={
             "intended": {"from": initial.type.value if initial else None, "to": step.type.value},
             "initial_state": _state(initial) if initial else None,
-            "validated_state": {**_state(step), "data": None},
+            "validated_state": {**_state(step), "data": step.data},
             "task_run": _task_run(facts, after),
         },
         follows=initial.id if initial else None,
@@ -126,11 +129,53 @@ def _task_run(facts: TaskFacts, clock: TaskClock) -> dict[str, Any]:
         "expected_start_time": facts.expected.isoformat(),
         "total_run_time": clock.total,
     }
+    if facts.version is not None:
+        found["task_version"] = facts.version
     if clock.start is not None:
         found["start_time"] = clock.start.isoformat()
     if clock.end is not None:
         found["end_time"] = clock.end.isoformat()
     return found
+
+
+def state_of(facts: TaskFacts, step: Step) -> State:
+    """A state of a task run as the wire has it."""
+    details = StateDetails.model_construct(
+        task_run_id=facts.id,
+        flow_run_id=facts.flow_run[0] if facts.flow_run else None,
+        scheduled_time=step.scheduled_time,
+    )
+    return State.model_construct(
+        type=step.type,
+        name=step.name,
+        message=step.message,
+        data=step.data,
+        state_details=details,
+        id=step.id,
+        timestamp=step.timestamp,
+    )
+
+
+def task_run_of(facts: TaskFacts, clock: TaskClock) -> TaskRun:
+    """A task run as the server will have it.
+
+    Args:
+        facts: the task run.
+        clock: its clock at the state it is in.
+    """
+    state = state_of(facts, clock.last) if clock.last is not None else None
+    fields = {key: value for key, value in _task_run(facts, clock).items() if value is not None}
+    return TaskRun(
+        id=facts.id,
+        flow_run_id=facts.flow_run[0] if facts.flow_run else None,
+        state=state,
+        state_id=state.id if state else None,
+        state_type=state.type if state else None,
+        state_name=state.name if state else None,
+        created=facts.expected,
+        updated=state.timestamp if state else facts.expected,
+        **fields,
+    )
 
 
 def _related(facts: TaskFacts) -> list[Resource]:

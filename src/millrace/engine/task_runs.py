@@ -1,67 +1,73 @@
-"""Running tasks: in place, awaited, or submitted to a runner. A session performs what the protocol asks for."""
+"""One task run: a session performs what the protocol asks for. The ways to begin one are in `submission`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 from millrace.engine import protocol
+from millrace.engine.asides import aasides, asides
 from millrace.engine.context import FlowRunContext, TaskRunContext, current_tags
 from millrace.engine.drivers import adrive, drive
-from millrace.engine.effects import Call, Effect, Record, Sleep, Step
-from millrace.engine.futures import TaskFuture, UpstreamFailed, find, resolve, result_of_upstream
+from millrace.engine.effects import Call, Effect, Hit, Keep, Look, Record, Sleep, Step, Tell, Weigh
+from millrace.engine.futures import TaskFuture
+from millrace.engine.inputs import Dependencies, UpstreamFailed, resolve, result_of_upstream, wait_for_all
 from millrace.engine.interrupts import SLICE, Stoppable, limited
+from millrace.engine.lineage import ALONE_RETURNED, holders
+from millrace.engine.locks import PAUSE_SECONDS
 from millrace.engine.logs import prints_logged
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
-from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
-from millrace.engine.states import Outcome, RunState, _made
+from millrace.engine.states import Failed, Outcome, RunState, of_interruption, run_state, text_of
 from millrace.engine.tag_slots import tag_slots
-from millrace.engine.task_events import TaskClock, TaskFacts, event_of
-from millrace.engine.tracebacks import log_failure, own
+from millrace.engine.task_events import TaskClock, TaskFacts, event_of, state_of, task_run_of
+from millrace.engine.task_results import Keeping, TaskResult, persists
+from millrace.engine.tracebacks import log_failure
 from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
 from millrace.schema.fields import new_id
-from millrace.schema.states import State, StateDetails, StateType
+from millrace.schema.states import State, StateType
 
 _log = logging.getLogger("millrace.task_runs")
 
 
-class TaskLike(Protocol):
+class TaskLike(Keeping, Protocol):
     """What the engine needs to know of a task."""
 
-    name: str
     task_key: str
     signature: Signature
-    fn: Callable[..., Any]
     isasync: bool
     tags: frozenset[str]
+    version: str | None
     timeout_seconds: float | None
     policy: dict[str, Any]
+    retry_condition_fn: Callable[..., Any] | None
 
-    def plan(self, submitted: bool) -> protocol.TaskPlan:
-        """Its retries."""
+    def plan(self, submitted: bool, persists: bool) -> protocol.TaskPlan:
+        """What its conversation has to know."""
 
-    def run_name(self, number: int, parameters: dict[str, Any]) -> str:
-        """The name of one run."""
+    def hooks(self, kind: StateType) -> list[Callable[..., Any]]:
+        """What to call when a run gets there."""
 
-    def logs_prints(self, inherited: bool) -> bool:
+    def run_name(self, parameters: dict[str, Any]) -> str | None:
+        """The name of one run, if the task says one."""
+
+    def logs_prints(self, inherited: bool | None) -> bool:
         """Whether `print` is logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCall:
-    """One call of a task: its parameters by name, and what to wait for."""
+    """One call of a task: its parameters by name, what to wait for, and task runs that the call itself cannot show."""
 
     task: TaskLike
     parameters: dict[str, Any]
-    wait_for: Iterable[Any] | None = None
+    wait_for: Any = None
+    inputs: dict[str, list[dict[str, str]]] | None = None
 
 
 class TaskRunSession:
@@ -74,41 +80,66 @@ class TaskRunSession:
 
     def __init__(self, call: TaskCall, *, submitted: bool = False) -> None:
         task = call.task
+        flow = FlowRunContext.get()
         self.call_ = call
         self.task = task
-        self.flow = FlowRunContext.get()
+        self.flow = flow
         self.parameters = call.parameters
         self.submitted = submitted
         self.stoppable = Stoppable() if submitted else None
-        number = self.flow.number(task.task_key) if self.flow else 0
-        values = task.signature.with_defaults(call.parameters)
+        self.needs = Dependencies(call.parameters, call.wait_for, flow.lineage if flow else None)
         self.context = TaskRunContext(
             task,
             new_id(),
-            task.run_name(number, values),
-            values,
-            task.logs_prints(bool(self.flow and self.flow.log_prints)),
+            task.name,
+            task.signature.with_defaults(call.parameters),
+            task.logs_prints(flow.log_prints if flow else None),
         )
+        self.context._model = self.model
+        self.context.persists = persists(task, flow, TaskRunContext.get())
+        self.result = TaskResult(task, flow, self.context) if self.context.persists else None
         self.clock = TaskClock()
-        self.facts = self._facts(number)
+        self.facts = self._facts()
+        if not self.needs.marked:
+            self._rename()
 
-    def _facts(self, number: int) -> TaskFacts:
-        task, flow = self.task, self.flow
+    def _facts(self) -> TaskFacts:
+        task, flow, context = self.task, self.flow, self.context
         started = Step(StateType.PENDING, "Pending")
-        facts = TaskFacts(
-            self.context.id, self.context.name, task.task_key, f"{number}", started.timestamp, policy=task.policy
-        )
-        facts.tags = self.context.tags = [*dict.fromkeys([*current_tags(), *task.tags])]
-        if flow is not None:
-            facts.dynamic_key = f"{flow.running}-{number}"
-            facts.flow_run = (flow.flow_run.id, flow.flow_run.name)
-            facts.flow = (flow.flow_run.flow_id, flow.flow.name)
-            facts.flow_run_running = flow.running
-        for name, value in self.parameters.items():
-            sources = find(value)
-            if sources:
-                facts.inputs[name] = [{"input_type": "task_run", "id": str(one.task_run_id)} for one in sources]
+        facts = TaskFacts(context.id, task.name, task.task_key, "", started.timestamp, policy=task.policy)
+        facts.version = task.version
+        facts.tags = context.tags = [*dict.fromkeys([*current_tags(), *task.tags])]
+        facts.inputs = self.needs.inputs
+        for name, sources in (self.call_.inputs or {}).items():
+            known = facts.inputs.setdefault(name, [])
+            known.extend(source for source in sources if source not in known)
+        around = TaskRunContext.get()
+        if around is not None:
+            facts.inputs["__parents__"] = [{"input_type": "task_run", "id": str(around.id)}]
+        if flow is None:
+            facts.dynamic_key = f"{task.task_key}-{context.id.hex}"
+            return facts
+        number = flow.number(task.task_key)
+        facts.name = context.name = f"{task.name}-{number}"
+        facts.dynamic_key = f"{flow.running}-{number}"
+        facts.flow_run = (flow.flow_run.id, flow.flow_run.name)
+        facts.flow = (flow.flow_run.flow_id, flow.flow.name)
+        facts.flow_run_running = flow.running
         return facts
+
+    def _rename(self) -> None:
+        with self.context.entered():
+            name = self.task.run_name(self.context.parameters)
+        if name is not None:
+            self.context.name = self.facts.name = name
+
+    def model(self) -> Any:
+        """The task run as the wire has it now."""
+        return task_run_of(self.facts, self.clock)
+
+    def state(self) -> State:
+        """The state it is in now."""
+        return state_of(self.facts, self.clock.last) if self.clock.last else State(type=StateType.PENDING)
 
     # -- effects
 
@@ -126,7 +157,12 @@ class TaskRunSession:
                 time.sleep(min(left, SLICE))
                 self.check()
             return None
-        raise TypeError(f"a task run cannot {effect!r}")
+        if isinstance(effect, Look):
+            return self.look()
+        if isinstance(effect, Keep):
+            assert self.result is not None
+            return self.result.keep(effect.value)
+        return self.aside(effect)
 
     async def aperform(self, effect: Effect) -> Any:
         """Performs one effect, in `async def` colour."""
@@ -139,7 +175,24 @@ class TaskRunSession:
                 await asyncio.sleep(min(left, SLICE))
                 self.check()
             return None
+        if isinstance(effect, (Tell, Weigh)):
+            return await self.aaside(effect)
+        if isinstance(effect, (Look, Keep)):
+            return await asyncio.to_thread(self.perform, effect)
         return self.perform(effect)
+
+    def look(self) -> Hit | None:
+        """The result that makes the call needless."""
+        result = self.result
+        assert result is not None
+        result.prepare()
+        while not result.locked():
+            self.check()
+            time.sleep(PAUSE_SECONDS)
+        hit = result.look()
+        if hit is not None and self.flow is not None:
+            self.flow.lineage.add(hit.value, self.context.id)
+        return hit
 
     def record(self, effect: Record) -> None:
         """Tells the server, some time soon, and the log of what went wrong."""
@@ -157,6 +210,28 @@ class TaskRunSession:
         elif step.type is StateType.FAILED:
             log_failure(_log, "Failed", error)
 
+    def aside(self, effect: Effect) -> Any:
+        """Calls hooks, or the retry condition; what they raise is logged."""
+        with self.context.entered():
+            return asides(_log, _role(effect), self._asides(effect))
+
+    async def aaside(self, effect: Effect) -> Any:
+        """The same, awaiting what is a coroutine function."""
+        with self.context.entered():
+            return await aasides(_log, _role(effect), self._asides(effect))
+
+    def _asides(self, effect: Effect) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """The functions to call on the side, each with its arguments."""
+        if isinstance(effect, Weigh):
+            condition = self.task.retry_condition_fn
+            assert condition is not None
+            return [(condition, (self.task, self.model(), Failed(data=effect.error)))]
+        if isinstance(effect, Tell):
+            has = effect.step.type is StateType.COMPLETED
+            state = run_state(state_of(self.facts, effect.step), effect.value, effect.error, has_value=has)
+            return [(hook, (self.task, self.model(), state)) for hook in self.task.hooks(effect.step.type)]
+        raise TypeError(f"a task run cannot {effect!r}")
+
     def check(self) -> None:
         """Raises if the flow run or this task run was stopped."""
         if self.stoppable is not None:
@@ -169,17 +244,28 @@ class TaskRunSession:
     def call(self) -> Any:
         """Calls the task's function."""
         self.check()
+        context = self.context
+        token = context.enter()
+        try:
+            if not context.log_prints:
+                return self._called()
+            with prints_logged(True):
+                return self._called()
+        finally:
+            context.leave(token)
+
+    def _called(self) -> Any:
         args, kwargs = self.task.signature.arguments(self.parameters)
-        seconds = self.task.timeout_seconds
-        with ExitStack() as stack:
-            stack.enter_context(self.context.entered())
-            if self.context.log_prints:
-                stack.enter_context(prints_logged(True))
-            if self.stoppable is not None:
-                return self.stoppable.call(partial(self.task.fn, *args, **kwargs), seconds)
-            if seconds is None:
-                return self.task.fn(*args, **kwargs)
-            return limited(partial(self.task.fn, *args, **kwargs), seconds)
+        fn, seconds = self.task.fn, self.task.timeout_seconds
+        if self.stoppable is not None:
+            value = self.stoppable.call(partial(fn, *args, **kwargs), seconds)
+        elif seconds is None:
+            value = fn(*args, **kwargs)
+        else:
+            value = limited(partial(fn, *args, **kwargs), seconds)
+        if self.flow is not None:
+            self.flow.lineage.add(value, self.context.id, holders(value) <= ALONE_RETURNED)
+        return value
 
     async def acall(self) -> Any:
         """Awaits the task's coroutine."""
@@ -188,8 +274,12 @@ class TaskRunSession:
         stoppable, seconds = self.stoppable, self.task.timeout_seconds
         with self.context.entered(), prints_logged(self.context.log_prints):
             if stoppable is None and seconds is None:
-                return await self.task.fn(*args, **kwargs)
-            return await (stoppable or Stoppable()).acall(partial(self.task.fn, *args, **kwargs), seconds)
+                value = await self.task.fn(*args, **kwargs)
+            else:
+                value = await (stoppable or Stoppable()).acall(partial(self.task.fn, *args, **kwargs), seconds)
+            if self.flow is not None:
+                self.flow.lineage.add(value, self.context.id, holders(value) <= ALONE_RETURNED)
+            return value
 
     # -- limits of its tags
 
@@ -202,26 +292,28 @@ class TaskRunSession:
         """Records that it waits for slots of its tags."""
         self.record(Record(Step(StateType.PENDING, "AwaitingConcurrencySlot"), 0))
 
-    def without_slots(self, error: BaseException) -> RunState:
-        """The end of a task run that can have no slots of its tags."""
-        cancelled = isinstance(error, RunCancelled)
-        kind, name = (StateType.CANCELLED, "Cancelled") if cancelled else (StateType.FAILED, "Failed")
-        self.record(Record(Step(kind, name, str(error)), 0, error))
-        return _made(kind, name, str(error), None, error)
-
     # -- the whole
 
     def upstream(self) -> RunState | None:
         """Takes the values of the futures among the arguments; a state to end with if one of them has none."""
+        if not self.needs.marked:
+            return None
         try:
-            for source in find(list(self.call_.wait_for or ())):
-                result_of_upstream(source)
+            wait_for_all(self.needs.wait_for)
             self.parameters = {name: resolve(value, result_of_upstream) for name, value in self.parameters.items()}
+            self.context.parameters = self.task.signature.with_defaults(self.parameters)
+            self._rename()
         except UpstreamFailed as error:
-            self.record(Record(Step(StateType.PENDING, "NotReady", str(error)), 0))
-            return _made(StateType.PENDING, "NotReady", str(error), None, error)
-        self.context.parameters = self.task.signature.with_defaults(self.parameters)
+            return self._early(Step(StateType.PENDING, "NotReady", str(error)), error)
+        except RunCancelled as error:
+            return self._early(Step(StateType.CANCELLED, "Cancelled", str(error)), error)
+        except Exception as error:
+            return self._early(Step(StateType.FAILED, "Failed", text_of(error)), error)
         return None
+
+    def _early(self, step: Step, error: BaseException) -> RunState:
+        self.record(Record(step, 0, error))
+        return self.ending(step, Outcome(step.type, step.name, step.message, error=error))
 
     def run(self) -> RunState:
         """Runs it to its end here."""
@@ -229,126 +321,75 @@ class TaskRunSession:
         if early is not None:
             return early
         if not self.limited_tags:
-            return self.ending(*drive(protocol.task_run(self.task.plan(self.submitted)), self.perform))
+            return self._run()
         try:
             with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
-                return self.ending(*drive(protocol.task_run(self.task.plan(self.submitted)), self.perform))
+                return self._run()
         except (ConcurrencyError, RunCancelled, ServerUnavailable) as error:
-            return self.without_slots(error)
+            return self._without_slots(error)
+
+    def _run(self) -> RunState:
+        try:
+            return self.ending(*drive(protocol.task_run(self.plan()), self.perform))
+        except BaseException as error:
+            return self.lost(error)
+        finally:
+            self.close()
 
     async def arun(self) -> RunState:
         """The same for a coroutine."""
-        if self.call_.wait_for or self.facts.inputs:
-            await asyncio.to_thread(_wait_all, [*find(list(self.call_.wait_for or ())), *find(self.parameters)])
+        if any(not future.done() for future in self.needs.futures):
+            await asyncio.to_thread(_wait_each, self.needs.futures)
         early = self.upstream()
         if early is not None:
             return early
         if not self.limited_tags:
-            return self.ending(*await adrive(protocol.task_run(self.task.plan(self.submitted)), self.aperform))
+            return await self._arun()
         try:
             async with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
-                return self.ending(*await adrive(protocol.task_run(self.task.plan(self.submitted)), self.aperform))
+                return await self._arun()
         except (ConcurrencyError, RunCancelled, ServerUnavailable) as error:
-            return self.without_slots(error)
+            return self._without_slots(error)
+
+    async def _arun(self) -> RunState:
+        try:
+            return self.ending(*await adrive(protocol.task_run(self.plan()), self.aperform))
+        except BaseException as error:
+            return self.lost(error)
+        finally:
+            self.close()
+
+    def _without_slots(self, error: Exception) -> RunState:
+        cancelled = isinstance(error, RunCancelled)
+        kind, name = (StateType.CANCELLED, "Cancelled") if cancelled else (StateType.FAILED, "Failed")
+        return self._early(Step(kind, name, str(error)), error)
+
+    def plan(self) -> protocol.TaskPlan:
+        """What the conversation has to know."""
+        return self.task.plan(self.submitted, self.context.persists)
+
+    def close(self) -> None:
+        """Lets others with the same cache key look."""
+        if self.result is not None:
+            self.result.release()
+
+    def lost(self, error: BaseException) -> RunState:
+        """The final state when the conversation itself broke off."""
+        outcome = of_interruption(error)
+        return self._early(Step(outcome.type, outcome.name, outcome.message), error)
 
     def ending(self, step: Step, outcome: Outcome) -> RunState:
         """The final state, with value and exception."""
-        details = StateDetails.model_construct(
-            task_run_id=self.context.id, flow_run_id=self.flow.flow_run.id if self.flow else None
-        )
-        state = RunState.model_construct(
-            type=step.type,
-            name=step.name,
-            message=step.message,
-            data=None,
-            state_details=details,
-            id=step.id,
-            timestamp=step.timestamp,
-        )
-        state._value, state._error, state._has_value = outcome.value, outcome.error, step.type is StateType.COMPLETED
+        state = run_state(state_of(self.facts, step), outcome.value, outcome.error)
+        if self.result is not None and step.data is not None:
+            state.stored_in(self.result.store, keep_value=self.task.cache_result_in_memory)
         return state
 
 
-def _wait_all(futures: list[TaskFuture[Any]]) -> None:
+def _role(effect: Effect) -> str:
+    return "retry condition" if isinstance(effect, Weigh) else "hook"
+
+
+def _wait_each(futures: list[TaskFuture[Any]]) -> None:
     for future in futures:
         future.wait()
-
-
-def _conclude(state: RunState, return_state: bool) -> Any:
-    if state._error is not None and not isinstance(state._error, Exception):
-        raise own(state._error)  # an interrupt goes on to whoever called
-    if return_state:
-        return state
-    if state.type is StateType.COMPLETED:
-        return state._value
-    error = state.result(raise_on_failure=False)
-    raise own(error)
-
-
-def run_task(call: TaskCall, *, return_state: bool = False) -> Any:
-    """Calls a task of a `def` function here and now.
-
-    Args:
-        call: the task and its arguments.
-        return_state: give the final state instead of the value, and do not raise.
-    """
-    _leave_if_suspended()
-    return _conclude(TaskRunSession(call).run(), return_state)
-
-
-async def arun_task(call: TaskCall, *, return_state: bool = False) -> Any:
-    """The same for an `async def` task."""
-    _leave_if_suspended()
-    return _conclude(await TaskRunSession(call).arun(), return_state)
-
-
-def _leave_if_suspended() -> None:
-    """The place where a run that somebody suspended is left: where its code would begin another task."""
-    flow = FlowRunContext.get()
-    if flow is not None and TaskRunContext.get() is None:
-        flow.stoppable.check_suspension()
-
-
-@lru_cache(maxsize=1)
-def _default_runner() -> TaskRunner:
-    return ThreadPoolTaskRunner()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_default_runner.cache_clear)
-
-
-def submit_task(call: TaskCall) -> TaskFuture[Any]:
-    """Hands a task to the runner of the current flow run; outside of one, to threads of the process.
-
-    Args:
-        call: the task and its arguments, which may be futures.
-    """
-    flow = FlowRunContext.get()
-    if flow is not None:
-        flow.stoppable.check()
-        _leave_if_suspended()
-    session = TaskRunSession(call, submitted=True)
-    future: TaskFuture[Any] = TaskFuture(session.context.id, session.context.name)
-    runner = flow.runner if flow is not None and flow.runner is not None else _default_runner()
-    after = [one for one in (*find(call.parameters), *find(list(call.wait_for or ()))) if not one.done()]
-
-    def work() -> None:
-        try:
-            if flow is not None and session.stoppable is not None:
-                flow.children.add(session.stoppable)
-            state = asyncio.run(session.arun()) if call.task.isasync else session.run()
-        except BaseException as error:  # the future must end whatever happens
-            state = _made(StateType.CRASHED, "Crashed", str(error), None, error)
-        finally:
-            if flow is not None and session.stoppable is not None:
-                flow.children.discard(session.stoppable)
-        future._set(state)
-
-    runner.submit(work, after, isasync=call.task.isasync)
-    return future
-
-
-def state_of(source: State | TaskFuture[Any]) -> State:
-    """The state of a future, or the state itself."""
-    return source.state if isinstance(source, TaskFuture) else source

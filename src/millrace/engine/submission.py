@@ -1,0 +1,93 @@
+"""The ways to run a task: in place, awaited, or submitted to a runner."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import lru_cache
+from typing import Any
+
+from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.futures import TaskFuture
+from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
+from millrace.engine.states import RunState
+from millrace.engine.task_runs import TaskCall, TaskRunSession
+from millrace.engine.tracebacks import own
+from millrace.schema.states import StateType
+
+
+def _conclude(state: RunState, return_state: bool) -> Any:
+    if state._error is not None and not isinstance(state._error, Exception):
+        raise own(state._error)  # an interrupt goes on to whoever called
+    if return_state:
+        return state
+    if state.type is StateType.COMPLETED:
+        return state._value if state._has_value else state.result()
+    error = state.result(raise_on_failure=False)
+    raise own(error)
+
+
+def run_task(call: TaskCall, *, return_state: bool = False) -> Any:
+    """Calls a task of a `def` function here and now.
+
+    Args:
+        call: the task and its arguments.
+        return_state: give the final state instead of the value, and do not raise.
+    """
+    _leave_if_suspended()
+    return _conclude(TaskRunSession(call).run(), return_state)
+
+
+async def arun_task(call: TaskCall, *, return_state: bool = False) -> Any:
+    """The same for an `async def` task."""
+    _leave_if_suspended()
+    return _conclude(await TaskRunSession(call).arun(), return_state)
+
+
+def _leave_if_suspended() -> None:
+    """The place where a run that somebody suspended is left: where its code would begin another task."""
+    flow = FlowRunContext.get()
+    if flow is not None and TaskRunContext.get() is None:
+        flow.stoppable.check_suspension()
+
+
+@lru_cache(maxsize=1)
+def _default_runner() -> TaskRunner:
+    return ThreadPoolTaskRunner()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_default_runner.cache_clear)
+
+
+def submit_task(call: TaskCall) -> TaskFuture[Any]:
+    """Hands a task to the runner of the current flow run; outside of one, to threads of the process.
+
+    Args:
+        call: the task and its arguments, which may be futures.
+    """
+    flow = FlowRunContext.get()
+    if flow is not None:
+        flow.stoppable.check()
+        _leave_if_suspended()
+    session = TaskRunSession(call, submitted=True)
+    future: TaskFuture[Any] = TaskFuture(session.context.id, session.context.name)
+    future._peek = session.state
+    runner = flow.runner if flow is not None and flow.runner is not None else _default_runner()
+    after = [one for one in session.needs.futures if not one.done()]
+
+    def work() -> None:
+        try:
+            if flow is not None and session.stoppable is not None:
+                flow.children.add(session.stoppable)
+            state = asyncio.run(session.arun()) if call.task.isasync else session.run()
+        except BaseException as error:  # the future must end whatever happens
+            state = session.lost(error)
+        finally:
+            if flow is not None and session.stoppable is not None:
+                flow.children.discard(session.stoppable)
+        future.name = session.context.name
+        future._set(state)
+
+    runner.submit(work, after, isasync=call.task.isasync)
+    return future
