@@ -291,7 +291,8 @@ class FlowRunSession:
         if self.unnamed is not None:
             raise self.unnamed
         if self.beginning.claimed and self.flow.should_validate_parameters:
-            context.parameters = self.flow.validate_parameters(self.parameters)
+            given = self.flow.validate_parameters(self.parameters)
+            context.parameters = self.flow.signature.with_defaults(given)
         return self.flow.signature.arguments(context.parameters)
 
     def failed(self, error: BaseException) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millrace import plugins, settings
-from millrace.engine import run_claimed
-from millrace.engine.context import FlowRunContext
+from millrace.engine import run_claimed, run_flow
+from millrace.engine.context import RUN_ID, FlowRunContext
 from millrace.engine.interrupts import TimeLimitReached
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
@@ -119,6 +119,19 @@ class NotebookFlow:
         """
         return run_claimed(self, flow_run, lease, client)
 
+    def __call__(self, *, return_state: bool = False, **parameters: Any) -> Any:
+        """Runs the notebook here, as a run of its own; its files are artifacts of the run.
+
+        Args:
+            return_state: give the final state, and do not raise.
+            parameters: values for its parameters cell.
+
+        Raises:
+            ParameterError: one is unknown, missing or of the wrong type.
+            CellFailed: a cell raised.
+        """
+        return run_flow(self, parameters, return_state=return_state)
+
     def _execute(self, **parameters: Any) -> State | None:
         context = FlowRunContext.get()
         assert context is not None
@@ -132,7 +145,8 @@ class NotebookFlow:
             parameters=parameters,
             grace=settings.current().cancel_grace_seconds * _SHARE_OF_GRACE,
             working_directory=Path.cwd(),
-            environment={"PYTHONPATH": path},  # the deployed modules, not those beside the notebook today
+            # the deployed modules, not those beside the notebook today; and what tells the kernel whose it is
+            environment={"PYTHONPATH": path, RUN_ID[0]: str(context.run_id)},
             on_event=report.cell,
             on_output=report.output,
         )
