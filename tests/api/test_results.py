@@ -17,6 +17,7 @@ import numpy
 import pandas
 import pytest
 
+from buckets import bucket
 from millrace import Client, CompressedSerializer, FlowRunContext, RunHandle, connect, flow, settings
 from millrace.client.locate import start_embedded, stop_embedded
 from millrace.engine.recorder import recorder
@@ -75,7 +76,7 @@ def elsewhere(run: FlowRun, call: str = "result()", **variables: str) -> subproc
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
     )
 
 
@@ -181,6 +182,25 @@ def test_storage_and_serializer_pass_to_flows_within(client: Client, tmp_path: P
     own = last_state(client, "inner differs").data
     assert own["storage_key"].startswith(f"{tmp_path / 'own'}/")
     assert own["serializer"]["type"] == "compressed/json"
+
+
+# -- elsewhere
+
+
+def test_results_in_a_bucket_are_read_by_another_process(client: Client) -> None:
+    with bucket() as place:
+
+        @flow(name="in a bucket", result_storage=f"{place}/runs")
+        def work() -> Any:
+            return {"order": [1, 2], "when": datetime(2026, 1, 1)}
+
+        state = work.with_options(cache_result_in_memory=False)(return_state=True)
+        assert state.data["storage_key"].startswith("s3://results/runs/")
+        assert state.result()["order"] == [1, 2]
+        run = last_run(client, "in a bucket")
+        done = elsewhere(run)
+        assert done.stdout == f"{work()!r}\n", done.stderr
+        assert "canary" not in json.dumps(state.data) + repr(state) + repr(work)
 
 
 # -- not in memory

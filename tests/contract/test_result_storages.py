@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from buckets import bucket
 from millrace.engine.results import ResultStore, store_for
 from millrace.errors import InvalidInput, PluginMissing, StorageUnavailable, UnreadableResult
 
@@ -29,39 +27,8 @@ SERIALIZERS = ["json", "pickle", "compressed/json", "compressed/pickle"]
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The URL of a bucket on a real S3 server of this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    given = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "a canary secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                made = httpx.put(f"{endpoint}/results", trust_env=False, timeout=10)
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < deadline and server.poll() is None
-                time.sleep(0.1)
-        assert made.status_code == 200, made.text
-        yield "s3://results/of/runs"
-    finally:
-        server.terminate()
-        server.wait(20)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with bucket() as url:
+        yield f"{url}/of/runs"
 
 
 @pytest.fixture(params=["directory", "file url", "memory", "s3"])
@@ -179,6 +146,22 @@ def test_any_json_value_comes_back(kind: str, serializer: str, tmp_path: Path, v
     found = store.read("key")
     assert found is not None and found.value == value
     assert repr(found.value) == repr(value), "1 is not True, -0.0 is not 0"
+
+
+def test_a_forked_process_has_a_connection_of_its_own(s3: str) -> None:
+    program = (
+        "import os, sys\nfrom millrace.engine.results import store_for\n"
+        "store = store_for(sys.argv[1])\nstore.write('parent', 1)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    store.write('child', store.read('parent').value + 1)\n"
+        "    os._exit(0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0\nprint(store.read('child').value)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"{s3}/{uuid4().hex}"], capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout == "2\n", done.stderr
 
 
 # -- what a storage says when it cannot

@@ -93,6 +93,7 @@ class LocalStorage:
                     file.flush()
                     os.fsync(file.fileno())
                 partial.replace(path)
+                _synced(path.parent)
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
@@ -117,6 +118,16 @@ class LocalStorage:
             f"the directory of results {self.directory} cannot be used: {error.strerror or error}. Correct that, or "
             "give another one by result_storage or MILLRACE_RESULTS_STORAGE"
         ) from error
+
+
+def _synced(directory: Path) -> None:
+    # A state that refers to a file is durable: the file's name has to be, too. Windows has no such call.
+    if os.name == "posix":
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @dataclass(frozen=True)
