@@ -5,6 +5,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
 
     MillraceError
     ├─ InvalidInput 422     ParameterError · EntrypointError · ScheduleError · SettingsError · SpecError · ClosureError
+    │                       FlowVisualizationError
     │                       SerializationError · UnreadableResult
     ├─ NotFound 404         MissingFlow · MissingDeployment · MissingResult
     ├─ Ambiguous 422        UnspecifiedFlow · UnspecifiedDeployment
@@ -79,6 +80,10 @@ class SettingsError(InvalidInput):
 
 class ClosureError(InvalidInput):
     """A name a flow needs cannot be shipped with it: the message names the variable, its cell and the remedy."""
+
+
+class FlowVisualizationError(InvalidInput):
+    """A flow cannot be drawn: its code needs to know what a task gives."""
 
 
 class SpecError(InvalidInput):

@@ -37,6 +37,7 @@ from millrace.engine.hooks import HOOKS, Hook, Hooked
 from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable, run_name
 from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
+from millrace.engine.tracing import Visualized, current
 from millrace.errors import InvalidInput
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import State
@@ -61,7 +62,7 @@ _KEPT = (
 )
 
 
-class Flow(Deployable, Hooked, Generic[P, R]):
+class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
     """A flow; most people use the decorator `@flow`.
 
     Calling a `def` flow runs it and gives its value; an `async def` flow is awaited. A flow whose function is a
@@ -345,6 +346,8 @@ class Flow(Deployable, Hooked, Generic[P, R]):
             ServerUnavailable: no server answers and none could be started.
         """
         parameters = self.signature.bind(args, kwargs)
+        if (trace := current()) is not None:
+            return (trace.acall if self.isasync else trace.call)(self, "flow", parameters, wait_for)
         if self.isgenerator:
             if return_state:
                 raise InvalidInput(f"the flow {self.name!r} gives items; there is no return_state of a generator")

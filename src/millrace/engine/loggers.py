@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from millrace import settings
+from millrace.engine import tracing
 from millrace.engine.context import FlowRunContext, RunLogger, TaskRunContext, run_logger, run_of_process
 from millrace.engine.logs import Attached, Spool, belongs_to
 from millrace.engine.recorder import recorder
@@ -45,7 +46,7 @@ def get_run_logger(context: FlowRunContext | TaskRunContext | None = None, **kwa
         task = None
     if flow is not None or task is not None:
         return run_logger(flow, task, **kwargs)
-    if all(logging.getLogger(name).disabled for name in _RUN_LOGGERS):
+    if tracing.current() is not None or all(logging.getLogger(name).disabled for name in _RUN_LOGGERS):
         return RunLogger(_silent(), {})
     # A thread that somebody started in a run's own process, or a process that it started.
     found: Any = belongs_to() or _attached()

@@ -7,6 +7,7 @@ import os
 from functools import lru_cache
 from typing import Any
 
+from millrace.engine import tracing
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.futures import TaskFuture
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
@@ -34,12 +35,16 @@ def run_task(call: TaskCall, *, return_state: bool = False) -> Any:
         call: the task and its arguments.
         return_state: give the final state instead of the value, and do not raise.
     """
+    if (trace := tracing.current()) is not None:
+        return trace.call(call.task, "task", call.parameters, call.wait_for)
     _leave_if_suspended()
     return _conclude(TaskRunSession(call).run(), return_state)
 
 
 async def arun_task(call: TaskCall, *, return_state: bool = False) -> Any:
     """The same for an `async def` task."""
+    if (trace := tracing.current()) is not None:
+        return trace.call(call.task, "task", call.parameters, call.wait_for)
     _leave_if_suspended()
     return _conclude(await TaskRunSession(call).arun(), return_state)
 
@@ -66,6 +71,8 @@ def submit_task(call: TaskCall) -> TaskFuture[Any]:
     Args:
         call: the task and its arguments, which may be futures.
     """
+    if (trace := tracing.current()) is not None:
+        return trace.call(call.task, "task", call.parameters, call.wait_for)  # type: ignore[no-any-return]
     flow = FlowRunContext.get()
     if flow is not None:
         flow.stoppable.check()
