@@ -169,8 +169,8 @@ def test_what_the_flow_itself_raises() -> None:
 
 
 def test_a_value_to_go_on_with() -> None:
-    many, small = task(extract.fn), task(extract.fn)
-    many.viz_return_value, small.viz_return_value = [1, 2, 3], 2  # type: ignore[attr-defined]
+    many = task(viz_return_value=[1, 2, 3])(extract.fn)
+    small = task(viz_return_value=2)(extract.fn)
 
     @flow
     def etl() -> None:
