@@ -120,6 +120,12 @@ class World:
     def _flow(self) -> str:
         return str(self._make("/flows/", {"name": self["flow_name"]})["id"])
 
+    def _key(self) -> str:
+        body = {"key": "interop-key", "value": '{"n": 1}'}
+        answer = self._answer("POST", f"/flow_runs/{self['flow_run']}/input", json=body)
+        assert answer.is_success, answer.text[:500]
+        return "interop-key"
+
     def _deployment_name(self) -> str:
         self["deployment"]
         return f"deployment of {self.label}"
