@@ -17,6 +17,7 @@ from millrace.client.handle import RunHandle
 from millrace.client.resuming import asked_input
 from millrace.client.synchronous import Client
 from millrace.engine.running import take_up
+from millrace.errors import InvalidInput
 from millrace.schema.runs import FlowRun
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or its name: then the newest of that name.")]
@@ -41,7 +42,7 @@ def resume(run: Run, param: Parameters = None, watch: Watch = False, output: Out
     handle = RunHandle(find(client, run), client)
     schema, about = asked_input(client, handle.flow_run)
     if schema is None and param:
-        schema = {}
+        raise InvalidInput(f"The run {handle.name!r} asks for no input; leave out -p.")
     if about and not param and output is Format.TEXT:
         say(about)
     handle.resume(values(schema, param) if param else None)

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from millrace.client.synchronous import Client
 from millrace.errors import Conflict, InvalidInput, NotFound, NotPaused, PauseTimedOut, StateRefused
 from millrace.schema.fields import JsonObject, new_id, now
-from millrace.schema.inputs import RunResume, keyset
+from millrace.schema.inputs import RunResume
 from millrace.schema.runs import FlowRun
 from millrace.schema.states import (
     OrchestrationResult,
@@ -100,7 +100,11 @@ def pause_state(name: str, key: str, timeout: float | None, keyset: dict[str, st
 
 
 def suspend(
-    client: Client, flow_run_id: UUID, timeout: float | None = None, key: str | None = None, *, asks: bool = False
+    client: Client,
+    flow_run_id: UUID,
+    timeout: float | None = None,
+    key: str | None = None,
+    keyset: dict[str, str] | None = None,
 ) -> State:
     """Suspends a run that somebody else executes: it ends before its next task, and goes on when it is resumed.
 
@@ -109,14 +113,13 @@ def suspend(
         flow_run_id: the run; one of a deployment.
         timeout: seconds until it fails if nobody resumes it; None: it waits for ever.
         key: tells this pause from others; made up if None.
-        asks: it waits for an input; the caller says which.
+        keyset: where the input it asks for is described and will lie.
 
     Raises:
         StateRefused: it does not run, has no deployment, or is part of another run.
     """
-    key = key or str(new_id())
-    keys = keyset("Suspended", key) if asks else None
-    answer = client.set_flow_run_state(flow_run_id, pause_state("Suspended", key, timeout, keys))
+    proposed = pause_state("Suspended", key or str(new_id()), timeout, keyset)
+    answer = client.set_flow_run_state(flow_run_id, proposed)
     if answer.status is SetStateStatus.ACCEPT and answer.state is not None:
         return answer.state
     raise StateRefused(f"The run cannot be suspended: {getattr(answer.details, 'reason', None) or answer.state}")

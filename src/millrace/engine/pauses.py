@@ -26,6 +26,7 @@ from millrace.engine.run_inputs import (
     run_input_subclass_from_type,
 )
 from millrace.errors import MissingContext, PauseTimedOut, RunCancelled, ServerUnavailable, StateRefused
+from millrace.schema.fields import new_id
 from millrace.schema.inputs import keyset
 from millrace.schema.states import SetStateStatus, State, StateType
 
@@ -67,6 +68,8 @@ class _Pause:
             StateRefused: the run cannot be paused.
             RunCancelled: it is being cancelled.
         """
+        if self.asks is not None and self.keys is not None:
+            self.asks.save(self.keys)  # first, so that whoever sees the pause can see what it asks for
         proposed = resuming.pause_state(self.name, self.key, self.timeout, self.keys)
         answer = self.context.client.set_flow_run_state(self.context.flow_run.id, proposed)
         state, reason = answer.state, getattr(answer.details, "reason", None)
@@ -76,8 +79,6 @@ class _Pause:
             raise RunCancelled("The run was cancelled where it would have paused.")
         if answer.status is SetStateStatus.ABORT or state is None or not state.is_paused():
             raise StateRefused(f"The run cannot be {self.verb}: {reason or state}")
-        if self.asks is not None and self.keys is not None:
-            self.asks.save(self.keys)
         again = f"millrace flow-run resume {self.context.flow_run.id}"
         _log.info("The run is %s until somebody resumes it: %s", self.verb, again)
         self.context.flow_run.state = state
@@ -263,12 +264,11 @@ async def asuspend_flow_run(
 
 
 def _suspend_other(wait_for_input: Any, flow_run_id: UUID, timeout: float | None, key: str | None) -> None:
-    client = connect()
-    asks = None if wait_for_input is None else run_input_subclass_from_type(wait_for_input)
-    chosen = None if key is None or asks is None else checked_pause_key(key)
-    state = resuming.suspend(client, flow_run_id, timeout, chosen or key, asks=asks is not None)
-    if asks is not None:
-        asks.save(state.state_details.run_input_keyset or {}, flow_run_id)
+    chosen, keys = key or str(new_id()), None
+    if wait_for_input is not None:
+        keys = keyset("Suspended", checked_pause_key(chosen))
+        run_input_subclass_from_type(wait_for_input).save(keys, flow_run_id)
+    resuming.suspend(connect(), flow_run_id, timeout, chosen, keys)
 
 
 def resume_flow_run(flow_run_id: UUID | str, run_input: Any = None) -> None:
