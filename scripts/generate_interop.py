@@ -26,6 +26,7 @@ DIRECTIONS = {
     "test_real_client.py": "real client, worker and command line → our server",
     "test_our_client.py": "our kernel, client and worker → a real server",
     "test_results.py": "results kept by either → read by the other",
+    "test_pauses.py": "runs of either that pause for an input → resumed by the other",
     "test_the_contract.py": "generated requests → both servers",
 }
 
