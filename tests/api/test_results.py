@@ -18,7 +18,7 @@ import pandas
 import pytest
 
 from buckets import bucket
-from millrace import Client, CompressedSerializer, FlowRunContext, RunHandle, connect, flow, settings
+from millrace import Client, CompressedSerializer, FlowRunContext, RunHandle, connect, flow, settings, task
 from millrace.client.locate import start_embedded, stop_embedded
 from millrace.engine.recorder import recorder
 from millrace.errors import (
@@ -182,6 +182,39 @@ def test_storage_and_serializer_pass_to_flows_within(client: Client, tmp_path: P
     own = last_state(client, "inner differs").data
     assert own["storage_key"].startswith(f"{tmp_path / 'own'}/")
     assert own["serializer"]["type"] == "compressed/json"
+
+
+def test_tasks_keep_theirs_where_the_flow_does_or_as_they_say(client: Client, tmp_path: Path) -> None:
+    @task(persist_result=True)
+    def inherits() -> Order:
+        return Order(1, datetime(2026, 1, 1))
+
+    @task(result_storage=tmp_path / "own", result_storage_key="day/{parameters[day]}", cache_result_in_memory=False)
+    def named_key(day: str) -> list[str]:
+        return [day]
+
+    @task(persist_result=False)
+    def forgets() -> int:
+        return 1
+
+    @flow(name="tasks keep", result_storage=tmp_path / "flow", result_serializer="compressed/json")
+    def work() -> Any:
+        state = named_key("monday", return_state=True)
+        assert state.result() == ["monday"]
+        return inherits(), named_key.submit("tuesday").result(), forgets()
+
+    assert work() == (Order(1, datetime(2026, 1, 1)), ["tuesday"], 1)
+    assert sorted(path.name for path in (tmp_path / "own" / "day").iterdir()) == ["monday", "tuesday"]
+    recorder().flush()
+    run = last_run(client, "tasks keep")
+    found = client.read_task_runs(task_runs={"flow_run_id": {"any_": [run.id]}}, limit=20)
+    states = {one.name: one.state for one in found}
+    kept = next(state for name, state in states.items() if name.startswith("inherits"))
+    assert kept is not None and kept.data["storage_key"].startswith(str(tmp_path / "flow"))
+    assert kept.data["serializer"]["type"] == "compressed/json"
+    assert kept.result() == Order(1, datetime(2026, 1, 1))
+    lost = next(state for name, state in states.items() if name.startswith("forgets"))
+    assert lost is not None and lost.data is None
 
 
 # -- elsewhere
