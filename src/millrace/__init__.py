@@ -9,6 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from millrace.artifacts import create_image_artifact as create_image_artifact
+    from millrace.artifacts import create_link_artifact as create_link_artifact
+    from millrace.artifacts import create_markdown_artifact as create_markdown_artifact
+    from millrace.artifacts import create_progress_artifact as create_progress_artifact
+    from millrace.artifacts import create_table_artifact as create_table_artifact
+    from millrace.artifacts import update_progress_artifact as update_progress_artifact
     from millrace.client.asynchronous import AsyncClient as AsyncClient
     from millrace.client.handle import RunHandle as RunHandle
     from millrace.client.locate import aconnect as aconnect
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from millrace.engine.run_inputs import RunInput as RunInput
     from millrace.engine.runners import InlineTaskRunner as InlineTaskRunner
     from millrace.engine.runners import ThreadPoolTaskRunner as ThreadPoolTaskRunner
+    from millrace.engine.secrets import Secret as Secret
     from millrace.engine.serializers import CompressedSerializer as CompressedSerializer
     from millrace.engine.serializers import JSONSerializer as JSONSerializer
     from millrace.engine.serializers import PickleSerializer as PickleSerializer
@@ -71,6 +78,7 @@ if TYPE_CHECKING:
     from millrace.schema.states import StateType as StateType
     from millrace.tasks import Task as Task
     from millrace.tasks import task as task
+    from millrace.variables import Variable as Variable
 
 _NAMES = {
     "AsyncClient": "millrace.client.asynchronous",
@@ -100,6 +108,7 @@ _NAMES = {
     "RUN_ID": "millrace.engine.caching",
     "RunHandle": "millrace.client.handle",
     "RunInput": "millrace.engine.run_inputs",
+    "Secret": "millrace.engine.secrets",
     "RunnerDeployment": "millrace.deployments.deployment",
     "Serializer": "millrace.engine.serializers",
     "State": "millrace.schema.states",
@@ -109,6 +118,7 @@ _NAMES = {
     "TaskFuture": "millrace.engine.futures",
     "TaskRunContext": "millrace.engine.context",
     "ThreadPoolTaskRunner": "millrace.engine.runners",
+    "Variable": "millrace.variables",
     "aconnect": "millrace.client.locate",
     "allow_failure": "millrace.engine.annotations",
     "apause_flow_run": "millrace.engine.pauses",
@@ -119,6 +129,11 @@ _NAMES = {
     "asuspend_flow_run": "millrace.engine.pauses",
     "concurrency": "millrace.engine.concurrency",
     "connect": "millrace.client.locate",
+    "create_image_artifact": "millrace.artifacts",
+    "create_link_artifact": "millrace.artifacts",
+    "create_markdown_artifact": "millrace.artifacts",
+    "create_progress_artifact": "millrace.artifacts",
+    "create_table_artifact": "millrace.artifacts",
     "deploy": "millrace.deployments.batch",
     "deploy_form": "millrace.jupyter.forms",
     "deploy_notebook": "millrace.deployments.notebook",
@@ -138,6 +153,7 @@ _NAMES = {
     "task": "millrace.tasks",
     "task_input_hash": "millrace.engine.caching",
     "unmapped": "millrace.engine.annotations",
+    "update_progress_artifact": "millrace.artifacts",
     "wait": "millrace.engine.futures",
     "watch": "millrace.jupyter.monitor",
 }

@@ -145,6 +145,10 @@ class StorageUnavailable(MillraceError):
     value: object = None
 
 
+class MissingSecret(NotFound, ValueError):
+    """No secret has this name."""
+
+
 class Ambiguous(InvalidInput):
     """More than one thing fits."""
 
@@ -163,7 +167,7 @@ class Conflict(MillraceError):
     status = 409
 
 
-class AlreadyExists(Conflict):
+class AlreadyExists(Conflict, ValueError):
     """A thing of this name exists."""
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.engine.redaction import MASK, Redactor, StreamRedaction
 from millrace.notebooks.output_stream import OutputStream, collapsed
-from millrace.notebooks.redaction import MASK, Redactor, StreamRedaction
 
 SECRET = "p\"ä\\ss wo<rd'1\nline two"
 

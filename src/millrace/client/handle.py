@@ -14,6 +14,7 @@ from millrace.client import locate, resuming
 from millrace.client.asynchronous import AsyncClient
 from millrace.client.synchronous import Client
 from millrace.errors import NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
+from millrace.schema.artifacts import Artifact, ArtifactFilter, ArtifactQuery, ArtifactSort
 from millrace.schema.flows import IdCondition
 from millrace.schema.logs import Log, LogFilter, LogQuery
 from millrace.schema.runs import FlowRun
@@ -257,6 +258,17 @@ class RunHandle:
             page = self._client.read_logs(LogQuery(logs=only, offset=len(found), limit=_PAGE))
             found += page
             if len(page) < _PAGE:
+                return found
+
+    def artifacts(self) -> list[Artifact]:
+        """What the run has left behind so far, latest first: tables, texts, images, progress, executed notebooks."""
+        only = ArtifactFilter(flow_run_id=IdCondition(any_=[self.id]))
+        found: list[Artifact] = []
+        while True:
+            page = ArtifactQuery(artifacts=only, sort=ArtifactSort.CREATED_DESC, offset=len(found), limit=_PAGE)
+            read = self._client.read_artifacts(page)
+            found += read
+            if len(read) < _PAGE:
                 return found
 
     def __repr__(self) -> str:

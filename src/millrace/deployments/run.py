@@ -14,6 +14,7 @@ from uuid import UUID
 from millrace import plugins
 from millrace.client.handle import RunHandle
 from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.secrecy import refuse_values
 from millrace.errors import InvalidInput, MissingDeployment, NotFound
 from millrace.schema.deployments import Deployment
 from millrace.schema.fields import JsonObject, now
@@ -280,6 +281,7 @@ def _body(
     work_queue_name: str | None,
     job_variables: dict[str, Any] | None,
 ) -> DeploymentFlowRunCreate:
+    refuse_values(parameters or {})
     fields: JsonObject = {"name": name} if name else {}
     if scheduled_time is not None and scheduled_time.tzinfo is None:
         scheduled_time = scheduled_time.astimezone()  # a naive time is the wall clock of whoever wrote it

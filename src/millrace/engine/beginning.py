@@ -17,6 +17,7 @@ from millrace.engine.context import FlowRunContext, current_tags
 from millrace.engine.effects import Step
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
+from millrace.engine.secrecy import masked
 from millrace.engine.task_events import TaskClock, TaskFacts, event_of
 from millrace.errors import NotFound
 from millrace.schema.fields import new_id, now, run_name
@@ -129,7 +130,7 @@ class Beginning:
         self.client = self.client or connect()
         create = FlowRunCreate(
             flow_id=_NOBODY,
-            name=self.wish.name or made_up_name(),
+            name=masked(self.wish.name or made_up_name()),
             flow_version=flow.version,
             parameters=flow.serialize_parameters(parameters),
             empirical_policy=flow.policy,

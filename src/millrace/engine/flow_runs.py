@@ -31,6 +31,7 @@ from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.results import ResultStore, store_for
 from millrace.engine.runners import TaskRunner
+from millrace.engine.secrecy import masked
 from millrace.engine.states import RunState
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import InvalidInput, RunCancelled, SerializationError, StorageUnavailable
@@ -155,6 +156,8 @@ class FlowRunSession:
 
     def propose(self, state: StateCreate) -> OrchestrationResult:
         """Asks the judge; the first proposal of a run that does not exist yet creates it."""
+        if state.message:
+            state = state.model_copy(update={"message": masked(state.message)})
         if self.context is None:
             answer, run, lease = self.beginning.enter(self.flow, self.parameters, state)
             self._open(run, lease)

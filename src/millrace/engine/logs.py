@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from millrace.engine.context import FlowRunContext, TaskRunContext, run_logger
+from millrace.engine.secrecy import masked
 from millrace.errors import InvalidInput, MillraceError
 from millrace.schema.fields import new_id
 from millrace.schema.logs import LogCreate
@@ -76,6 +77,7 @@ class Spool:
             flow_run_id: the run.
             task_run_id: the task run, if it is one's.
         """
+        message = masked(message)
         text = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + " … (cut)"
         line = json.dumps(
             {

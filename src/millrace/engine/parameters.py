@@ -22,6 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaW
 from pydantic_core import CoreSchema, PydanticSerializationError, to_json
 
 from millrace.engine.docstrings import described
+from millrace.engine.secrecy import masked_value
 from millrace.errors import ParameterError
 
 RESERVED = ("return_state", "wait_for")
@@ -295,7 +296,7 @@ def jsonable(value: Any) -> Any:
         text = to_json(_kept(value), inf_nan_mode="strings", fallback=_shown)
         if len(text) > MAX_BYTES:
             return f"<{type(value).__name__}, {len(text):,} bytes in JSON>"
-        return json.loads(text)
+        return masked_value(json.loads(text))
     except (PydanticSerializationError, ValueError, TypeError, RecursionError):
         return f"<{type(value).__name__}>"
 

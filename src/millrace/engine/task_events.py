@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from millrace.engine.effects import Step
+from millrace.engine.secrecy import masked
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event, Resource
 from millrace.schema.runs import TaskRun
 from millrace.schema.states import TERMINAL, State, StateDetails, StateType
@@ -80,7 +81,7 @@ def event_of(facts: TaskFacts, before: TaskClock, after: TaskClock) -> Event:
     """
     step, initial = after.last, before.last
     assert step is not None
-    message = (step.message or "")[:MAX_MESSAGE]
+    message = masked(step.message or "")[:MAX_MESSAGE]
     return Event(
         id=step.id,
         occurred=step.timestamp,
@@ -112,7 +113,7 @@ def _state(step: Step) -> dict[str, Any]:
         details["scheduled_time"] = step.scheduled_time.isoformat()
     if step.child_flow_run_id is not None:
         details["child_flow_run_id"] = str(step.child_flow_run_id)
-    message = step.message[:MAX_MESSAGE] if step.message else None
+    message = masked(step.message)[:MAX_MESSAGE] if step.message else None
     return {"type": step.type.value, "name": step.name, "message": message, "state_details": details}
 
 

@@ -23,6 +23,7 @@ from millrace.engine.locks import PAUSE_SECONDS
 from millrace.engine.logs import prints_logged
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
+from millrace.engine.secrecy import masked
 from millrace.engine.states import Failed, Outcome, RunState, of_interruption, run_state, text_of
 from millrace.engine.tag_slots import tag_slots
 from millrace.engine.task_events import TaskClock, TaskFacts, event_of, state_of, task_run_of
@@ -131,7 +132,7 @@ class TaskRunSession:
         with self.context.entered():
             name = self.task.run_name(self.context.parameters)
         if name is not None:
-            self.context.name = self.facts.name = name
+            self.context.name = self.facts.name = masked(name)
 
     def model(self) -> Any:
         """The task run as the wire has it now."""

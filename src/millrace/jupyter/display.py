@@ -129,7 +129,7 @@ def _log_lines(lines: list[Line]) -> str:
     )
 
 
-def run_card(view: RunView, now: datetime | None = None, rows: int = 30, trouble: str = "") -> str:
+def run_card(view: RunView, now: datetime | None = None, rows: int = 30, trouble: str = "", more: str = "") -> str:
     """One run as a static card.
 
     Args:
@@ -137,6 +137,7 @@ def run_card(view: RunView, now: datetime | None = None, rows: int = 30, trouble
         now: for the elapsed time of a run that has not ended.
         rows: at most this many tasks or cells.
         trouble: why nothing more is known of it.
+        more: HTML that stands after its tasks or cells.
     """
     now = now or datetime.now(UTC)
     title = f"<b>{html.escape(view.flow)} / {html.escape(view.name)}</b> {chip(view.state)} "
@@ -156,6 +157,7 @@ def run_card(view: RunView, now: datetime | None = None, rows: int = 30, trouble
         if len(view.rows) > rows:
             body.append(f"<div>{len(view.rows) - rows} older ones not shown</div>")
         body.append(table([view.kind, "state", "time", ""], map(_row_cells, list(view.rows.values())[-rows:])))
+    body.append(more)
     if view.lines:
         body.append(_log_lines(list(view.lines)[-50:]))
     if trouble:

@@ -10,11 +10,15 @@ from millrace.client.follow import follow
 from millrace.client.synchronous import Client
 from millrace.errors import MillraceError
 from millrace.jupyter.view import Line, RunView
+from millrace.schema.artifacts import Artifact, ArtifactFilter, ArtifactQuery, ArtifactSort
 from millrace.schema.fields import now
 from millrace.schema.flows import IdCondition
 from millrace.schema.pools import WorkerStatus
 from millrace.schema.queries import TaskRunQuery
 from millrace.schema.runs import FlowRunFilter, TaskRun
+
+_AT_ONCE = 50
+"""Artifacts asked for in one request."""
 
 _followers: dict[UUID, Follower] = {}
 _guard = threading.Lock()
@@ -79,6 +83,23 @@ class Follower:
         with self._lock:
             return self._view.copy()
 
+    def artifacts(self, count: int) -> list[Artifact]:
+        """The artifacts of the run, latest first, at most so many."""
+        with self._lock:
+            return self._view.latest_artifacts(count)
+
+    def read_artifacts(self) -> None:
+        """Ask for the artifacts that the stream told of."""
+        with self._lock:
+            wanted = sorted(self._view.unread)[-_AT_ONCE:]
+        if wanted:
+            only = ArtifactFilter(id=IdCondition(any_=wanted))
+            found = self.client.read_artifacts(ArtifactQuery(artifacts=only))
+            with self._lock:
+                self._view.unread.difference_update(wanted)
+                self._view.load_artifacts(found)
+                self.version += 1
+
     def explain(self) -> None:
         """Ask why the run waits, if it does."""
         if not (self._view.is_waiting and self._view.pool):
@@ -122,8 +143,13 @@ class Follower:
         run = self.client.read_flow_run(self.flow_run_id)
         only = FlowRunFilter(id=IdCondition(any_=[self.flow_run_id]))
         tasks = self.client.read_task_runs(TaskRunQuery(flow_runs=only))
+        own = ArtifactFilter(flow_run_id=IdCondition(any_=[self.flow_run_id]))
+        newest = ArtifactQuery(artifacts=own, sort=ArtifactSort.CREATED_DESC, limit=_AT_ONCE)
+        artifacts = self.client.read_artifacts(newest)
         with self._lock:
             self._view.load(run)
+            self._view.load_artifacts(artifacts)
+            self._view.unread.clear()
             if self._view.kind == "task":
                 self._view.load_tasks(
                     sorted(tasks, key=lambda task: (task.start_time is None, task.start_time, task.id))

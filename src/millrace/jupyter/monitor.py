@@ -25,6 +25,7 @@ from millrace import settings
 from millrace.client import locate
 from millrace.client.handle import RunHandle, StoppedWatching
 from millrace.errors import InvalidInput, MillraceError
+from millrace.jupyter.artifacts import picture, section
 from millrace.jupyter.display import Card, run_card, run_text
 from millrace.jupyter.follower import Follower, followed
 from millrace.jupyter.view import RunView, line_message
@@ -42,6 +43,8 @@ _BATCH = 250
 """Log lines in one message."""
 _BATCH_BYTES = 32_000
 """Characters in one message."""
+_ARTIFACTS = 20
+"""Artifacts shown, the latest first."""
 _MOST = 20
 """Monitors alive at once; the oldest gives way."""
 
@@ -56,6 +59,8 @@ class _Widget(anywidget.AnyWidget):  # type: ignore[misc]
     run = traitlets.Dict().tag(sync=True)
     trouble = traitlets.Unicode("").tag(sync=True)
     beat = traitlets.Int(0).tag(sync=True)
+    artifacts = traitlets.List().tag(sync=True)
+    progress = traitlets.Dict().tag(sync=True)
 
     def __repr__(self) -> str:
         return f"<RunMonitor {self.run.get('flow', '')!r} {self.run.get('state', '')}>"
@@ -82,6 +87,7 @@ class RunMonitor:
         self._closed = threading.Event()
         self._painted = threading.Event()
         self._sent_lines = 0
+        self._pictures: dict[Any, dict[str, Any]] = {}
         self._sent_version = follower.version
         self._widget = _Widget(run=follower.picture()) if shows == "widget" else None
         if self._widget is not None:
@@ -151,6 +157,8 @@ class RunMonitor:
                     asked = moment
                     with contextlib.suppress(MillraceError):
                         self._follower.explain()
+                with contextlib.suppress(MillraceError):
+                    self._follower.read_artifacts()
                 if self._flush() or moment - beat > _BEAT:
                     beat = moment
                     if self._widget is not None:
@@ -173,12 +181,25 @@ class RunMonitor:
                 self._widget.send({"kind": "lines", "lines": lines})
             if changed:
                 self._widget.run = self._follower.picture()
+                self._draw_artifacts(self._widget)
             return changed or bool(lines)
         if changed and self._shows == "html" and self._handle is not None:
             self._handle.update(self._card())
         elif changed and self._shows == "text":
             self._tell()
         return changed
+
+    def _draw_artifacts(self, widget: _Widget) -> None:
+        # A progress moves many times: only its number is sent again.
+        newest = self._follower.artifacts(_ARTIFACTS)
+        kept = dict(self._pictures)
+        self._pictures = {}
+        for one in newest:
+            at_rest = one.model_copy(update={"data": 0, "updated": None}) if one.type == "progress" else one
+            key = (one.id, at_rest.updated, one.description)
+            self._pictures[key] = kept.get(key) or picture(at_rest)
+        widget.progress = {str(one.id): one.data for one in newest if one.type == "progress"}
+        widget.artifacts = list(self._pictures.values())
 
     def _batch(self) -> list[list[Any]]:
         lines: list[list[Any]] = []
@@ -206,7 +227,8 @@ class RunMonitor:
         return display(shown, display_id=True)
 
     def _card(self) -> Card:
-        return Card(run_card(self.view, trouble=self._follower.trouble), repr(self))
+        more = section(self._follower.artifacts(_ARTIFACTS))
+        return Card(run_card(self.view, trouble=self._follower.trouble, more=more), repr(self))
 
     def _tell(self) -> None:
         text = run_text(self.view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace.jupyter.artifacts import artifact_card, artifact_text
 from millrace.jupyter.display import facts_card
 
 
@@ -100,5 +101,6 @@ def _moment(value: Any) -> str | None:
 _SHOWN = {
     ("millrace.flows", "Flow"): (flow_text, flow_card),
     ("millrace.schema.deployments", "Deployment"): (deployment_text, deployment_card),
+    ("millrace.schema.artifacts", "Artifact"): (artifact_text, artifact_card),
     ("millrace.schema.runs", "FlowRun"): (run_text, run_card),
 }

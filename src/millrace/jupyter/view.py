@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
+from millrace.schema.artifacts import Artifact
 from millrace.schema.events import RESOURCE_ID, ReceivedEvent
 from millrace.schema.logs import Log
 from millrace.schema.runs import FlowRun, TaskRun
@@ -15,6 +17,9 @@ from millrace.schema.states import TERMINAL, State, StateType
 
 LOG_LINES = 5000
 """How many log lines a view keeps; older ones stay on the server."""
+
+ARTIFACTS = 100
+"""How many artifacts a view keeps; older ones stay on the server."""
 
 LINE_LENGTH = 2000
 """How much of a line is shown; all of it stays on the server."""
@@ -112,6 +117,8 @@ class RunView:
     waiting: Waiting | None = None
     known_until: datetime | None = None
     rows: dict[str, Row] = field(default_factory=dict)
+    artifacts: dict[UUID, Artifact] = field(default_factory=dict)
+    unread: set[UUID] = field(default_factory=set)
     lines: deque[Line] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     line_count: int = 0
 
@@ -179,6 +186,8 @@ class RunView:
             self._task_run_event(message)
         elif message.event.startswith("millrace.cell."):
             self._cell_event(message)
+        elif message.event.startswith("millrace.artifact."):
+            self._artifact_event(message)
 
     def _flow_run_event(self, event: ReceivedEvent) -> None:
         if event.resource.get(RESOURCE_ID) != f"prefect.flow-run.{self.run_id}":
@@ -234,6 +243,29 @@ class RunView:
         if payload.get("ename"):
             row.detail = f"{payload['ename']}: {payload.get('evalue') or ''}".strip(": ")
 
+    def _artifact_event(self, event: ReceivedEvent) -> None:
+        try:
+            id = UUID(event.resource.get(RESOURCE_ID, "").rpartition(".")[2])
+        except ValueError:
+            return
+        known = self.artifacts.get(id)
+        if known is None or "data" not in event.payload:
+            self.unread.add(id)
+        elif known.updated is None or event.occurred >= known.updated:
+            self.artifacts[id] = known.model_copy(update={"data": event.payload["data"], "updated": event.occurred})
+
+    def load_artifacts(self, artifacts: list[Artifact]) -> None:
+        """Take artifacts as the server answered them."""
+        for one in artifacts:
+            self.unread.discard(one.id)
+            self.artifacts[one.id] = one
+        for old in self.latest_artifacts(len(self.artifacts))[ARTIFACTS:]:
+            del self.artifacts[old.id]
+
+    def latest_artifacts(self, count: int) -> list[Artifact]:
+        """The artifacts, latest first, at most so many."""
+        return sorted(self.artifacts.values(), key=lambda one: (one.created, one.id), reverse=True)[:count]
+
     def explain(self, now: datetime, workers: int, pool_paused: bool) -> bool:
         """Find out why the run waits.
 
@@ -261,7 +293,9 @@ class RunView:
     def copy(self) -> RunView:
         """The same, independent of this one."""
         rows = {key: replace(row) for key, row in self.rows.items()}
-        return replace(self, rows=rows, lines=self.lines.copy())
+        return replace(
+            self, rows=rows, lines=self.lines.copy(), artifacts=dict(self.artifacts), unread=set(self.unread)
+        )
 
     def lines_after(self, number: int, count: int) -> list[Line]:
         """Log lines beyond a number, oldest first; of those that are no longer kept, none.

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from millrace.notebooks.cell_events import OnOutput
 from millrace.notebooks.kernel import POLL_MILLISECONDS, Kernel, KernelDied
 from millrace.notebooks.output_stream import OutputStream, shortened, size_of
-from millrace.notebooks.redaction import Redactor
+from millrace.engine.redaction import Redactor
 
 # How long what a cell published may come behind its answer, as in nbclient.
 IOPUB_SECONDS = 4.0

@@ -17,7 +17,7 @@ from millrace.notebooks.cell_events import CellError, CellEvent, CellRecord, OnE
 from millrace.notebooks.conversation import Answer, Conversation, Patience
 from millrace.notebooks.injection import kernel_name_of
 from millrace.notebooks.kernel import Kernel, KernelDied, KernelSource
-from millrace.notebooks.redaction import Redactor
+from millrace.engine.redaction import Redactor
 from millrace.notebooks.save import NotebookFile
 from millrace.notebooks.secret import Secret, environment_name
 from millrace.notebooks.stop_request import StopRequest

@@ -7,7 +7,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from millrace.notebooks.redaction import Redactor, StreamRedaction
+from millrace.engine.redaction import Redactor, StreamRedaction
 
 TAIL = 2000
 ERROR_TEXT = 10_000

@@ -10,7 +10,7 @@ from typing import Any
 from nbformat import NotebookNode, from_dict
 from nbformat.v4 import writes_json
 
-from millrace.notebooks.redaction import Redactor
+from millrace.engine.redaction import Redactor
 
 # While a cell keeps the kernel busy and quiet, the file follows after this many seconds ...
 QUIET_SECONDS = 0.25

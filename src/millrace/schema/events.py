@@ -23,7 +23,7 @@ class Event(Model):
 
     `prefect.flow-run.Completed` with resource `prefect.flow-run.<id>` is written by the server with every state of a
     flow run; `prefect.task-run.*` come from the engine and are what task runs are stored from; `millrace.cell.*` tell
-    of the cells of a notebook flow.
+    of the cells of a notebook flow, `millrace.artifact.*` of what a run leaves behind.
     """
 
     occurred: DateTime = Field(default_factory=now)

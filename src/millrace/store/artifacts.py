@@ -17,8 +17,9 @@ from millrace.schema.artifacts import (
     ArtifactSort,
     ArtifactUpdate,
 )
+from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event
 from millrace.schema.fields import new_id
-from millrace.store import filters
+from millrace.store import events, filters
 from millrace.store.columns import insert
 from millrace.store.database import Transaction
 from millrace.store.rows import model, page, values
@@ -44,7 +45,23 @@ def create(tx: Transaction, body: ArtifactCreate) -> Artifact:
         changed = {"latest_id": newest.excluded.latest_id}
         key = [artifact_collections.c.key]
         tx.connection.execute(newest.on_conflict_do_update(index_elements=key, set_=changed))
+    _tell(tx, "created", artifact)
     return artifact
+
+
+def _tell(tx: Transaction, what: str, artifact: Artifact) -> None:
+    """Whoever follows the run hears of its artifacts; a progress moves at once, the rest is worth a look."""
+    if artifact.flow_run_id is None:
+        return
+    moved = {"data": artifact.data} if artifact.type == "progress" and isinstance(artifact.data, int | float) else {}
+    told = Event(
+        occurred=tx.now,
+        event=f"millrace.artifact.{what}",
+        resource={RESOURCE_ID: f"millrace.artifact.{artifact.id}", "prefect.resource.name": artifact.key or ""},
+        related=[{RESOURCE_ID: f"prefect.flow-run.{artifact.flow_run_id}", RESOURCE_ROLE: "flow-run"}],
+        payload={"key": artifact.key, "type": artifact.type, **moved},
+    )
+    events.append(tx, [told])
 
 
 def read(tx: Transaction, id: UUID) -> Artifact:
@@ -86,6 +103,7 @@ def update(tx: Transaction, id: UUID, body: ArtifactUpdate) -> None:
     read(tx, id)
     changes = values(body, artifacts, only=body.model_fields_set)
     tx.connection.execute(artifacts.update().where(_c.id == id).values(**changes, updated=tx.now))
+    _tell(tx, "updated", read(tx, id))
 
 
 def newest(tx: Transaction, key: str) -> Artifact:

@@ -21,6 +21,7 @@ from uuid import UUID
 from millrace import entrypoints, plugins
 from millrace.client.synchronous import Client
 from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.secrecy import masked
 from millrace.errors import Conflict, EntrypointError, InvalidInput, MillraceError
 from millrace.schema.deployments import Deployment
 from millrace.schema.runs import FlowRun, Lease
@@ -140,7 +141,7 @@ def _deployment(client: ChildClient, flow_run: FlowRun) -> Deployment:
 def _not_loaded(client: ChildClient, flow_run: FlowRun, error: BaseException) -> int:
     traceback.print_exception(error)
     text = str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
-    state = named("Crashed", f"The run's code could not be loaded on {os.uname().nodename}. {text}")
+    state = named("Crashed", masked(f"The run's code could not be loaded on {os.uname().nodename}. {text}"))
     try:
         client.set_flow_run_state(flow_run.id, SetState(state=state))
     except Conflict as refused:

@@ -41,6 +41,28 @@ function copyButton(text) {
   } }, "Copy");
 }
 
+// What an artifact may be made of. Python sends trees; whatever else stands in one is shown as its text.
+const TAGS = new Set(("div span p h1 h2 h3 h4 h5 h6 ul ol li strong em s code pre blockquote hr br a img "
+  + "table thead tbody tr th td").split(" "));
+const WEB = /^https?:\/\/\S+$/i;
+const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/i;
+
+function build(tree) {
+  if (!Array.isArray(tree)) return document.createTextNode(String(tree ?? ""));
+  const [tag, attributes, ...children] = tree;
+  const inner = children.map(build);
+  if (!TAGS.has(tag)) return element("span", {}, ...inner);
+  if (tag === "img") {
+    const source = String(attributes.src || "");
+    if (!WEB.test(source) && !PICTURE.test(source)) return document.createTextNode(String(attributes.alt || ""));
+    return element("img", { src: source, alt: String(attributes.alt || ""), referrerpolicy: "no-referrer" });
+  }
+  if (tag === "a" && WEB.test(String(attributes.href || ""))) {
+    return element("a", { href: attributes.href, target: "_blank", rel: "noopener noreferrer" }, ...inner);
+  }
+  return element(tag === "a" ? "span" : tag, {}, ...inner);
+}
+
 const clock = (text) => new Date(text).toLocaleTimeString([], { hour12: false });
 
 function render({ model, el }) {
@@ -54,6 +76,8 @@ function render({ model, el }) {
   const counts = element("div", { class: "millrace-dim millrace-counts" });
   const rows = element("div", { class: "millrace-rows", role: "list" });
   const rowsTitle = element("summary", {}, "Tasks");
+  const artifacts = element("div", { class: "millrace-artifacts", role: "list" });
+  const artifactsTitle = element("summary", {}, "Artifacts");
   const level = element("select", { class: "millrace-select", "aria-label": "Lowest level shown" },
     ...LEVELS.slice(0, 4).map((name) => element("option", { value: name }, name)));
   const log = element("div", { class: "millrace-log", role: "log", "aria-live": "off", "aria-label": "Log", tabindex: "0" });
@@ -67,6 +91,7 @@ function render({ model, el }) {
     element("div", { class: "millrace-head" }, title, chip, meta, element("span", { class: "millrace-grow" }), cancel),
     cause, waiting, bar, counts,
     element("details", { open: "" }, rowsTitle, rows),
+    element("details", { open: "", hidden: "" }, artifactsTitle, artifacts),
     element("div", { class: "millrace-loghead" }, element("b", {}, "Log"), level),
     log, note, spoken,
   );
@@ -126,6 +151,41 @@ function render({ model, el }) {
     const whole = Math.max(50, (run.end ? Date.parse(run.end) : now()) - first);
     rows.replaceChildren(...run.rows.map((row) => drawRow(row, first, whole)));
     if (run.hidden) rows.prepend(element("div", { class: "millrace-dim" }, `${run.hidden} older ones not shown`));
+  }
+
+  const bars = new Map();
+
+  function drawArtifacts() {
+    const found = model.get("artifacts") || [];
+    artifacts.parentElement.hidden = found.length === 0;
+    artifactsTitle.textContent = `Artifacts (${found.length})`;
+    bars.clear();
+    artifacts.replaceChildren(...found.map((one) => {
+      const head = element("div", {}, element("b", {}, one.title), " ",
+        element("span", { class: "millrace-dim" }, one.type));
+      const part = element("div", { class: "millrace-artifact", role: "listitem" }, head);
+      if (one.description) part.append(build(one.description));
+      if (one.type === "progress") {
+        const full = element("div");
+        const track = element("div", { class: "millrace-bar", role: "progressbar", "aria-label": one.title,
+          "aria-valuemin": "0", "aria-valuemax": "100" }, full);
+        const label = element("span", { class: "millrace-dim" });
+        part.append(element("div", { class: "millrace-progress" }, track, label));
+        bars.set(one.id, [track, full, label]);
+      } else part.append(build(one.body));
+      return part;
+    }));
+    moveBars();
+  }
+
+  function moveBars() {
+    for (const [id, [track, full, label]] of bars) {
+      const value = Math.min(100, Math.max(0, Number(model.get("progress")[id]) || 0));
+      track.setAttribute("aria-valuenow", String(value));
+      full.style.width = `${value}%`;
+      full.dataset.state = value >= 100 ? "Completed" : "Running";
+      label.textContent = `${Number(value.toPrecision(4))} %`;
+    }
   }
 
   function drawWaiting(run) {
@@ -223,10 +283,13 @@ function render({ model, el }) {
   level.addEventListener("change", filter);
   filter();
   model.on("change:run", drawHeard);
+  model.on("change:artifacts", drawArtifacts);
+  model.on("change:progress", moveBars);
   model.on("change:trouble", tick);
   model.on("change:beat", () => { heard = Date.now(); });
   model.on("msg:custom", hear);
   drawHeard();
+  drawArtifacts();
   send({ kind: "open" });
   const timer = setInterval(() => {
     const run = model.get("run");
@@ -237,6 +300,8 @@ function render({ model, el }) {
   return () => {
     clearInterval(timer);
     model.off("change:run", drawHeard);
+    model.off("change:artifacts", drawArtifacts);
+    model.off("change:progress", moveBars);
     model.off("msg:custom", hear);
     try { model.send({ kind: "close" }); } catch { /* the kernel is gone: nobody to tell */ }
   };
