@@ -17,6 +17,7 @@ _NOUNS = {
     "task_runs": "task_run",
     "deployments": "deployment",
     "work_queues": "queue_id",
+    "concurrency_limits": "tag_limit",
     "artifacts": "artifact",
 }
 
@@ -162,6 +163,21 @@ class World:
     def _artifact(self) -> str:
         return str(self._make("/artifacts/", {"key": "k", "type": "table", "data": "[]"})["id"])
 
+    def _id_or_name(self) -> str:
+        name = f"limit of {self.label}"
+        self._make("/v2/concurrency_limits/", {"name": name, "limit": 100})
+        return name
+
+    def _tag(self) -> str:
+        tag = f"tag of {self.label}"
+        made = self._make("/concurrency_limits/", {"tag": tag, "concurrency_limit": 100})
+        self._known["tag_limit"] = str(made["id"])
+        return tag
+
+    def _tag_limit(self) -> str:
+        self["tag"]
+        return self._known["tag_limit"]
+
     def _lease_id(self) -> str:
-        body = {"names": ["nobody's"], "slots": 1}
+        body = {"names": [self["id_or_name"]], "slots": 1}
         return str(self._make("/v2/concurrency_limits/increment-with-lease", body)["lease_id"])
