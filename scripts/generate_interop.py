@@ -40,7 +40,7 @@ A 404 to one of our own operations says that the server is another one; then
 - a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending; whoever is refused was
   not first. It says by `…/workers/heartbeat` that it lives;
 - a run is followed by asking for its state, task runs and log lines;
-- slots of concurrency limits are asked for again after the time it names (2 to 30 seconds) instead of waited for in turn;
+- slots of concurrency limits are asked for again after the time it names, some seconds, not waited for in turn;
 - there are no leases of runs, so nobody there takes a run back whose process and worker were both killed.
 
 A Prefect worker of any kind runs our deployments by the job variable `command`: `python -m millrace.workers.child`,
