@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from millrace.engine.context import FlowRunContext as FlowRunContext
     from millrace.engine.context import TaskRunContext as TaskRunContext
     from millrace.engine.context import tags as tags
+    from millrace.engine.dask_runner import DaskTaskRunner as DaskTaskRunner
     from millrace.engine.futures import FutureList as FutureList
     from millrace.engine.futures import TaskFuture as TaskFuture
     from millrace.engine.futures import as_completed as as_completed
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from millrace.engine.pauses import pause_flow_run as pause_flow_run
     from millrace.engine.pauses import resume_flow_run as resume_flow_run
     from millrace.engine.pauses import suspend_flow_run as suspend_flow_run
+    from millrace.engine.process_runner import ProcessPoolTaskRunner as ProcessPoolTaskRunner
     from millrace.engine.run_inputs import RunInput as RunInput
     from millrace.engine.runners import InlineTaskRunner as InlineTaskRunner
     from millrace.engine.runners import ThreadPoolTaskRunner as ThreadPoolTaskRunner
@@ -91,6 +93,7 @@ _NAMES = {
     "Cron": "millrace.schedules",
     "DEFAULT": "millrace.engine.caching",
     "FLOW_PARAMETERS": "millrace.engine.caching",
+    "DaskTaskRunner": "millrace.engine.dask_runner",
     "Failed": "millrace.engine.states",
     "Flow": "millrace.flows",
     "FlowRunContext": "millrace.engine.context",
@@ -104,6 +107,7 @@ _NAMES = {
     "NO_CACHE": "millrace.engine.caching",
     "ParameterError": "millrace.errors",
     "PickleSerializer": "millrace.engine.serializers",
+    "ProcessPoolTaskRunner": "millrace.engine.process_runner",
     "RRule": "millrace.schedules",
     "RUN_ID": "millrace.engine.caching",
     "RunHandle": "millrace.client.handle",
@@ -158,6 +162,7 @@ _NAMES = {
     "watch": "millrace.jupyter.monitor",
 }
 
+_EXTRAS = {"DaskTaskRunner": "pip install 'millrace[dask]'"}
 
 __all__ = [*_NAMES, "load_ipython_extension"]
 
@@ -173,7 +178,11 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"millrace.{name}")
     if name not in _NAMES:
         raise AttributeError(f"module 'millrace' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _EXTRAS:
+        load = importlib.import_module("millrace.plugins").load
+        value = load(f"{_NAMES[name]}:{name}", install=_EXTRAS[name])
+    else:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
     globals()[name] = value
     return value
 

@@ -5,7 +5,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
 
     MillraceError
     ├─ InvalidInput 422     ParameterError · EntrypointError · ScheduleError · SettingsError · SpecError · ClosureError
-    │                       FlowVisualizationError
+    │                       FlowVisualizationError · CannotTravel
     │                       SerializationError · UnreadableResult
     ├─ NotFound 404         MissingFlow · MissingDeployment · MissingResult
     ├─ Ambiguous 422        UnspecifiedFlow · UnspecifiedDeployment
@@ -14,7 +14,8 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ TooLarge 413
     ├─ Busy 503             (with the seconds to wait) SlotsTaken 423
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
-    ├─ RunError             RunFailed ─ CellFailed · RunCrashed · RunCancelled · RunTimedOut ─ PauseTimedOut
+    ├─ RunError             RunFailed ─ CellFailed · RunCrashed ─ WorkerDied · RunCancelled
+    │                       RunTimedOut ─ PauseTimedOut
     ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
     ├─ ConcurrencyError     ConcurrencySlotAcquisitionError · AcquireConcurrencySlotTimeoutError · ConcurrencySlotsLost
@@ -84,6 +85,10 @@ class ClosureError(InvalidInput):
 
 class FlowVisualizationError(InvalidInput):
     """A flow cannot be drawn: its code needs to know what a task gives."""
+
+
+class CannotTravel(InvalidInput, TypeError):
+    """A task's function, argument or result cannot be sent to or from another process: the message names it."""
 
 
 class SpecError(InvalidInput):
@@ -262,6 +267,10 @@ class CellFailed(RunFailed):
 
 class RunCrashed(RunError):
     """A run's process, container or kernel died."""
+
+
+class WorkerDied(RunCrashed):
+    """The process in which a task's function was called ended before the function did."""
 
 
 class RunCancelled(RunError):

@@ -38,6 +38,7 @@ from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable, ru
 from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
 from millrace.engine.tracing import Visualized, current
+from millrace.engine.whereabouts import reduced
 from millrace.errors import InvalidInput
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import State
@@ -170,6 +171,9 @@ class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
             self.signature.model  # noqa: B018 - an annotation that cannot be checked is an error here
         self._entrypoint = f"{module_or_file(self.fn)}:{getattr(self.fn, '__name__', self.name)}"
         self._storage: Any = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return reduced(self, protocol)
 
     def __repr__(self) -> str:
         function = getattr(self.fn, "__name__", "?")

@@ -37,6 +37,7 @@ from millrace.engine.task_options import (
 )
 from millrace.engine.task_options import exponential_backoff as exponential_backoff
 from millrace.engine.task_runs import TaskCall
+from millrace.engine.whereabouts import reduced
 from millrace.errors import NotSupported
 from millrace.schema.states import StateType
 
@@ -187,6 +188,9 @@ class Task(Generic[P, R]):
             if reserved in self.signature.parameters:
                 raise ValueError(f"the task {self.name!r} has a parameter {reserved!r}, which the call itself uses")
         self.task_key = f"{getattr(fn, '__qualname__', self.name).split('.')[-1]}-{code_hash(fn)}"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return reduced(self, protocol)
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}: {getattr(self.fn, '__name__', '?')}({', '.join(self.signature.parameters)})>"

@@ -107,7 +107,7 @@ def test_runners(runner: TaskRunner) -> None:
     used = runner.open()
     seen: list[int] = []
     for number in range(20):
-        used.submit(lambda number=number: seen.append(number), [])  # type: ignore[misc]
+        used.execute(lambda number=number: seen.append(number), [])  # type: ignore[misc]
     used.close()
     assert sorted(seen) == list(range(20))
 
@@ -116,13 +116,13 @@ def test_a_waiting_task_takes_no_thread() -> None:
     used = ThreadPoolTaskRunner(1).open()
     first: TaskFuture[object] = TaskFuture(uuid4(), "first")
     order: list[str] = []
-    used.submit(lambda: order.append("second"), [first])
+    used.execute(lambda: order.append("second"), [first])
 
     def work() -> None:
         order.append("first")
         first._set(Completed())
 
-    used.submit(work, [])
+    used.execute(work, [])
     used.close()
     assert order == ["first", "second"]
 

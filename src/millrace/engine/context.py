@@ -52,6 +52,7 @@ class FlowRunContext:
         home: the context variables of whoever called it: in a notebook, which cell.
         pauses: how many pauses without a key of their own each try has come to.
         lineage: which task runs values came from.
+        label: set in a task's own process, so that task runs begun there are not taken for those of another.
     """
 
     flow: Any
@@ -73,6 +74,7 @@ class FlowRunContext:
     home: Context = field(default_factory=copy_context)
     pauses: dict[int, Iterator[int]] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=Lineage)
+    label: str = ""
 
     @staticmethod
     def get() -> FlowRunContext | None:

@@ -24,7 +24,7 @@ from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
 from millrace.engine.hooks import acall_hook, call_hook, hooks_for
 from millrace.engine.inputs import settle
-from millrace.engine.interrupts import SLICE, RunSuspended
+from millrace.engine.interrupts import SLICE, RunSuspended, TimeLimitReached
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, belong_to, prints_logged
 from millrace.engine.parameters import Signature
@@ -305,7 +305,7 @@ class FlowRunSession:
         if isinstance(error, RunSuspended):  # tasks that run do so to their end
             self.context.stoppable.suspension = error
             return
-        if not isinstance(error, Exception):
+        if isinstance(error, TimeLimitReached) or not isinstance(error, Exception):
             for child in list(self.context.children):
                 child.stop(RunCancelled("The flow run was stopped."))
         log_failure(_log, "Raised", error)

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.crews import place_given_back
 from millrace.engine.interrupts import SLICE
 from millrace.engine.states import RunState
 from millrace.schema.states import State, StateType
@@ -78,16 +79,17 @@ class TaskFuture(Generic[T]):
         run, task = FlowRunContext.get(), TaskRunContext.get()
         if task is not None and task.id == self.task_run_id:
             raise RuntimeError(f"the task run {self.name!r} waits for its own future, which would never end")
-        while not self._inner.done():
-            left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
-            if left <= 0:
-                return
-            with suppress(TimeoutError):
-                self._inner.exception(left)
-            if run is not None:
-                run.stoppable.check()
-                if TaskRunContext.get() is None:
-                    run.stoppable.check_suspension()
+        with place_given_back():
+            while not self._inner.done():
+                left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
+                if left <= 0:
+                    return
+                with suppress(TimeoutError):
+                    self._inner.exception(left)
+                if run is not None:
+                    run.stoppable.check()
+                    if TaskRunContext.get() is None:
+                        run.stoppable.check_suspension()
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> T:
         """What the task returned.
@@ -110,7 +112,8 @@ class TaskFuture(Generic[T]):
         self._inner.add_done_callback(lambda _: fn(self))
 
     def __await__(self) -> Generator[Any, None, T]:
-        state = yield from asyncio.wrap_future(self._inner).__await__()
+        with place_given_back():
+            state = yield from asyncio.wrap_future(self._inner).__await__()
         value: T = state.result()
         return value
 

@@ -32,6 +32,10 @@ class TimeLimitReached(Exception):
     """The time limit of the run that is being driven was reached; enclosing runs see their own."""
 
 
+class CallLost(Exception):
+    """The process in which the run's function was called ended before the function did."""
+
+
 class Alarm(BaseException):
     """Raised inside the user's code; a `BaseException`, so that `except Exception` in a loop does not swallow it."""
 
@@ -147,7 +151,7 @@ def settle() -> None:
         time.sleep(0)
 
 
-def _message(seconds: float) -> str:
+def time_limit_message(seconds: float) -> str:
     return f"The run took longer than its time limit of {seconds:g} s."
 
 
@@ -174,7 +178,7 @@ def limited(fn: Callable[[], Any], seconds: float | None) -> Any:
         finally:
             alarm.unset()
     except alarm.kind:
-        raise TimeLimitReached(_message(seconds)) from None
+        raise TimeLimitReached(time_limit_message(seconds)) from None
 
 
 class Stoppable:
@@ -252,7 +256,7 @@ class Stoppable:
                     expired = work.cancel()
                     deadline = None
             if expired and work.cancelled():
-                raise TimeLimitReached(_message(seconds or 0))
+                raise TimeLimitReached(time_limit_message(seconds or 0))
             return work.result()
         except asyncio.CancelledError:
             await _cancelled(work)
@@ -260,6 +264,20 @@ class Stoppable:
             raise
         finally:
             self._end()
+
+    def elsewhere(self, call: Callable[[], Any], interrupt: Callable[[], object]) -> Any:
+        """Waits for a call that is made in another process.
+
+        Args:
+            call: waits for it and gives its value.
+            interrupt: stops it; called on the thread of whoever stops the run.
+        """
+        self._begin(interrupt)
+        try:
+            return call()
+        finally:
+            self._end()
+            self.check()
 
     def _begin(self, interrupt: Callable[[], object]) -> None:
         with self._lock:

@@ -59,6 +59,9 @@ class Signature:
     name: str
     bound: bool = False
 
+    def __reduce__(self) -> Any:
+        return Signature, (self.fn, self.name, self.bound)  # what is derived is derived again
+
     @cached_property
     def parameters(self) -> dict[str, P]:
         """The parameters by name, without a bound first one."""

@@ -34,9 +34,9 @@ from millrace.engine.effects import (
     Tell,
     Weigh,
 )
-from millrace.engine.interrupts import RunSuspended, TimeLimitReached
+from millrace.engine.interrupts import CallLost, RunSuspended, TimeLimitReached
 from millrace.engine.states import Outcome, of_interruption, of_value, run_state, text_of
-from millrace.errors import LeaseLost, RunCancelled, RunTimedOut, ServerUnavailable, StateRefused
+from millrace.errors import LeaseLost, RunCancelled, RunTimedOut, ServerUnavailable, StateRefused, WorkerDied
 from millrace.schema.fields import new_id
 from millrace.schema.states import (
     OrchestrationResult,
@@ -149,6 +149,8 @@ def _attempt() -> Generator[Effect, Any, Outcome]:
     except TimeLimitReached as error:
         message = str(error)
         return Outcome(StateType.FAILED, "TimedOut", message, error=RunTimedOut(message))
+    except CallLost as error:
+        return Outcome(StateType.CRASHED, "Crashed", str(error), error=WorkerDied(str(error)))
     except RunCancelled as error:
         return of_interruption(error)
     except Exception as error:
@@ -253,7 +255,8 @@ def _kept(plan: TaskPlan, outcome: Outcome) -> Generator[Effect, Any, dict[str, 
 def _again(plan: TaskPlan, outcome: Outcome, attempt: int) -> Generator[Effect, Any, bool]:
     """Whether a task run is tried again; if so, its delay is over."""
     error = outcome.error
-    if outcome.type is not StateType.FAILED or error is None or attempt > plan.retries or isinstance(error, LeaseLost):
+    failed = outcome.type is StateType.FAILED or isinstance(error, WorkerDied)
+    if not failed or error is None or attempt > plan.retries or isinstance(error, LeaseLost):
         return False
     if plan.conditional and not (yield Weigh(error)):
         return False

@@ -10,7 +10,7 @@ from typing import Any
 from millrace.engine import tracing
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.futures import TaskFuture
-from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
+from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner, chosen_runner, forget_choice
 from millrace.engine.states import RunState
 from millrace.engine.task_runs import TaskCall, TaskRunSession
 from millrace.engine.tracebacks import own
@@ -77,17 +77,20 @@ def submit_task(call: TaskCall) -> TaskFuture[Any]:
     if flow is not None:
         flow.stoppable.check()
         _leave_if_suspended()
-    session = TaskRunSession(call, submitted=True)
+    runner = chosen_runner() or (flow.runner if flow is not None and flow.runner is not None else _default_runner())
+    carrier = runner.carrier
+    own_loop = call.task.isasync and carrier is None
+    session = TaskRunSession(call, submitted=True, carrier=carrier)
     future: TaskFuture[Any] = TaskFuture(session.context.id, session.context.name)
     future._peek = session.state
-    runner = flow.runner if flow is not None and flow.runner is not None else _default_runner()
     after = [one for one in session.needs.futures if not one.done()]
 
     def work() -> None:
+        forget_choice()
         try:
             if flow is not None and session.stoppable is not None:
                 flow.children.add(session.stoppable)
-            state = asyncio.run(session.arun()) if call.task.isasync else session.run()
+            state = asyncio.run(session.arun()) if own_loop else session.run()
         except BaseException as error:  # the future must end whatever happens
             state = session.lost(error)
         finally:
@@ -96,5 +99,5 @@ def submit_task(call: TaskCall) -> TaskFuture[Any]:
         future.name = session.context.name
         future._set(state)
 
-    runner.submit(work, after, isasync=call.task.isasync)
+    runner.execute(work, after, isasync=own_loop)
     return future

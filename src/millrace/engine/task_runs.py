@@ -13,9 +13,11 @@ from typing import Any, Protocol
 from millrace.engine import protocol
 from millrace.engine.asides import aasides, asides
 from millrace.engine.context import FlowRunContext, TaskRunContext, current_tags
+from millrace.engine.crews import place_given_back
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Call, Effect, Hit, Keep, Look, Record, Sleep, Step, Tell, Weigh
-from millrace.engine.futures import TaskFuture
+from millrace.engine.errands import Carrier, Errand
+from millrace.engine.futures import wait
 from millrace.engine.inputs import Dependencies, UpstreamFailed, resolve, result_of_upstream, wait_for_all
 from millrace.engine.interrupts import SLICE, Stoppable, limited
 from millrace.engine.lineage import ALONE_RETURNED, holders
@@ -77,9 +79,10 @@ class TaskRunSession:
     Args:
         call: the task and its arguments.
         submitted: it runs on a runner, with a stop of its own.
+        carrier: calls its function in another process.
     """
 
-    def __init__(self, call: TaskCall, *, submitted: bool = False) -> None:
+    def __init__(self, call: TaskCall, *, submitted: bool = False, carrier: Carrier | None = None) -> None:
         task = call.task
         flow = FlowRunContext.get()
         self.call_ = call
@@ -87,6 +90,7 @@ class TaskRunSession:
         self.flow = flow
         self.parameters = call.parameters
         self.submitted = submitted
+        self.carrier = carrier
         self.stoppable = Stoppable() if submitted else None
         self.needs = Dependencies(call.parameters, call.wait_for, flow.lineage if flow else None)
         self.context = TaskRunContext(
@@ -122,7 +126,7 @@ class TaskRunSession:
             return facts
         number = flow.number(task.task_key)
         facts.name = context.name = f"{task.name}-{number}"
-        facts.dynamic_key = f"{flow.running}-{number}"
+        facts.dynamic_key = f"{flow.running}-{flow.label}{number}"
         facts.flow_run = (flow.flow_run.id, flow.flow_run.name)
         facts.flow = (flow.flow_run.flow_id, flow.flow.name)
         facts.flow_run_running = flow.running
@@ -154,9 +158,10 @@ class TaskRunSession:
         if isinstance(effect, Sleep):
             deadline = time.monotonic() + effect.seconds
             self.check()
-            while (left := deadline - time.monotonic()) > 0:
-                time.sleep(min(left, SLICE))
-                self.check()
+            with place_given_back():
+                while (left := deadline - time.monotonic()) > 0:
+                    time.sleep(min(left, SLICE))
+                    self.check()
             return None
         if isinstance(effect, Look):
             return self.look()
@@ -248,7 +253,7 @@ class TaskRunSession:
         context = self.context
         token = context.enter()
         try:
-            if not context.log_prints:
+            if not context.log_prints or self.carrier is not None:
                 return self._called()
             with prints_logged(True):
                 return self._called()
@@ -258,7 +263,12 @@ class TaskRunSession:
     def _called(self) -> Any:
         args, kwargs = self.task.signature.arguments(self.parameters)
         fn, seconds = self.task.fn, self.task.timeout_seconds
-        if self.stoppable is not None:
+        if self.carrier is not None and self.stoppable is not None:
+            errand = Errand(
+                fn, args, kwargs, self.task.isasync, seconds, self.context, self.flow, self.facts, self.clock
+            )
+            value = self.carrier.carry(errand, self.stoppable)
+        elif self.stoppable is not None:
             value = self.stoppable.call(partial(fn, *args, **kwargs), seconds)
         elif seconds is None:
             value = fn(*args, **kwargs)
@@ -340,7 +350,7 @@ class TaskRunSession:
     async def arun(self) -> RunState:
         """The same for a coroutine."""
         if any(not future.done() for future in self.needs.futures):
-            await asyncio.to_thread(_wait_each, self.needs.futures)
+            await asyncio.to_thread(wait, self.needs.futures)
         early = self.upstream()
         if early is not None:
             return early
@@ -389,8 +399,3 @@ class TaskRunSession:
 
 def _role(effect: Effect) -> str:
     return "retry condition" if isinstance(effect, Weigh) else "hook"
-
-
-def _wait_each(futures: list[TaskFuture[Any]]) -> None:
-    for future in futures:
-        future.wait()
