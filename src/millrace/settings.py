@@ -115,9 +115,17 @@ class Settings(BaseModel):
         return self.home / "secrets.key"
 
     @property
+    def runtime_directory(self) -> Path:
+        """What others need to reach the embedded server: its runtime file and its socket; mode 0700.
+
+        A directory of its own, so that a container can be given it without the database beside it.
+        """
+        return self.home / "run"
+
+    @property
     def runtime_file(self) -> Path:
         """What the running embedded server says of itself, as JSON (pid, socket, token, version); mode 0600."""
-        return self.home / "server.json"
+        return self.runtime_directory / "server.json"
 
     @property
     def logs_directory(self) -> Path:

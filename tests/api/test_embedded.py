@@ -38,7 +38,7 @@ def wait_ready(home: Path, process: subprocess.Popen[bytes], timeout: float = 20
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stderr and process.stderr.read()
         try:
-            facts: dict[str, Any] = json.loads((home / "server.json").read_text())
+            facts: dict[str, Any] = json.loads((home / "run/server.json").read_text())
         except FileNotFoundError:
             time.sleep(0.01)
             continue
@@ -75,7 +75,7 @@ def running(home: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[byte
 def test_it_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with running(home) as (process, facts, client):
-        runtime = home / "server.json"
+        runtime = home / "run/server.json"
         assert runtime.stat().st_mode & 0o777 == 0o600
         assert Path(facts["socket"]).stat().st_mode & 0o777 == 0o600
         assert home.stat().st_mode & 0o077 == 0
@@ -106,7 +106,7 @@ def test_kill_9_and_up_again(tmp_path: Path) -> None:
         client.post("/flows/", json={"name": "kept"})
         process.kill()
         process.wait()
-        assert (tmp_path / "server.json").exists()
+        assert (tmp_path / "run/server.json").exists()
         started = time.monotonic()
         with running(tmp_path) as (_, again, client_again):
             print(f"up again after {time.monotonic() - started:.2f} s")
@@ -124,12 +124,12 @@ def test_it_leaves_when_idle_but_not_with_a_schedule(tmp_path: Path) -> None:
         assert process.poll() is None
         assert client.delete(f"/deployments/{made['id']}").status_code == 204
         assert process.wait(20) == 0
-    assert not (tmp_path / "server.json").exists()
+    assert not (tmp_path / "run/server.json").exists()
 
 
 def test_a_long_path_gets_a_short_private_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert embedded.socket_path(Settings(home=Path("/short"))) == Path("/short/server.sock")
+    assert embedded.socket_path(Settings(home=Path("/short"))) == Path("/short/run/server.sock")
     found = embedded.socket_path(Settings(home=tmp_path / ("x" * 120)))
     assert found.parent.parent == tmp_path
     assert found.parent.stat().st_mode & 0o777 == 0o700

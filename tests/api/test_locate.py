@@ -73,9 +73,9 @@ def test_no_server_and_not_to_be_started(home: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}'])
 def test_a_broken_runtime_file_is_no_server(home: Path, text: str) -> None:
-    home.mkdir()
-    (home / "server.json").write_text(text)
-    assert Runtime.read(home / "server.json") is None
+    (home / "run").mkdir(parents=True)
+    (home / "run/server.json").write_text(text)
+    assert Runtime.read(home / "run/server.json") is None
     assert locate.embedded_status() is None
 
 
@@ -108,7 +108,7 @@ def test_started_on_first_need_found_again_and_stopped(home: Path) -> None:
     assert locate.locate(start=False).socket == runtime.socket
     assert locate.connect() is client
     assert os.stat(runtime.socket).st_mode & 0o777 == 0o600
-    assert (home / "server.json").stat().st_mode & 0o777 == 0o600
+    assert (home / "run/server.json").stat().st_mode & 0o777 == 0o600
     assert locate.stop_embedded() is True
     assert locate.embedded_status() is None
     assert not (home / "start.lock").is_dir()

@@ -106,9 +106,9 @@ def test_a_server_that_is_a_zombie_is_started_again(home: Path) -> None:
     runtime = embedded_status()
     assert runtime is not None and client.endpoint.token == runtime.token
     keeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    facts = json.loads((home / "server.json").read_text())
+    facts = json.loads((home / "run/server.json").read_text())
     kill_server()
-    (home / "server.json").write_text(json.dumps({**facts, "pid": keeper.pid, "worker_pid": None}))
+    (home / "run/server.json").write_text(json.dumps({**facts, "pid": keeper.pid, "worker_pid": None}))
     os.kill(keeper.pid, signal.SIGKILL)
     os.waitid(os.P_PID, keeper.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its exit code is not fetched
     try:

@@ -28,7 +28,8 @@ from millrace.schema.logs import Log, LogFilter, LogQuery
 from millrace.schema.pools import WorkPoolCreate
 from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun
 from millrace.schema.states import StateType
-from millrace.workers.process import base_job_template
+from millrace.workers.execution import template_of
+from millrace.workers.process import ProcessKind
 
 POOL = "yard"
 WORKER = "import logging, sys; logging.basicConfig(level='INFO'); from millrace.workers.worker import Worker; "
@@ -76,10 +77,10 @@ class Yard:
         self.server = self._spawn("server", [sys.executable, "-m", "millrace.server.embedded"])
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            runtime = Runtime.read(self.home / "server.json")
+            runtime = Runtime.read(self.home / "run/server.json")
             if runtime is not None and runtime.pid == self.server.pid:
                 with contextlib.suppress(MillraceError):
-                    endpoint = Endpoint.embedded(runtime, self.home / "server.json")
+                    endpoint = Endpoint.embedded(runtime, self.home / "run/server.json")
                     with Client(endpoint, patience=0.1) as asking:
                         if asking.health():
                             return
@@ -135,7 +136,7 @@ class Yard:
         """Write a flow and deploy it to the pool."""
         with contextlib.suppress(MillraceError):
             self.client.create_work_pool(
-                WorkPoolCreate(name=POOL, type="process", base_job_template=base_job_template())
+                WorkPoolCreate(name=POOL, type="process", base_job_template=template_of(ProcessKind))
             )
         file = self.code / f"{name}_flow.py"
         file.write_text(f"LEDGER = {str(self.ledger_file)!r}\n{LEDGER}\n{text}")

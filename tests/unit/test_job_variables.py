@@ -8,8 +8,9 @@ from millrace.errors import InvalidInput
 from millrace.schema.deployments import Deployment
 from millrace.schema.fields import new_id
 from millrace.schema.runs import FlowRun
+from millrace.workers.execution import configured, template_of
 from millrace.workers.jobs import Job
-from millrace.workers.process import base_job_template, configured, environment
+from millrace.workers.process import ProcessKind, ProcessVariables, environment
 from millrace.workers.variables import configure, expand, merge, substitute
 
 
@@ -69,24 +70,28 @@ def _deployment(**job_variables: object) -> Deployment:
 
 
 def test_a_process_job_from_all_three_layers() -> None:
-    template = base_job_template()
+    template = template_of(ProcessKind)
     template["variables"]["properties"]["env"]["default"] = {"A": "pool", "GONE": "x"}
     run = FlowRun(flow_id=new_id(), job_variables={"env.C": 5, "env.GONE": None})
-    config = configured(template, _deployment(working_dir="/data", env={"B": "deployment"}), run)
+    config = configured(ProcessVariables, template, _deployment(working_dir="/data", env={"B": "deployment"}), run)
     assert str(config.working_dir) == "/data"
     assert config.env == {"A": "pool", "B": "deployment", "C": "5", "GONE": None}
 
 
 def test_a_wrong_type_names_the_variable() -> None:
     with pytest.raises(InvalidInput, match="job variable 'stream_output' cannot be 'perhaps'"):
-        configured(base_job_template(), _deployment(stream_output="perhaps"), FlowRun(flow_id=new_id()))
+        configured(
+            ProcessVariables, template_of(ProcessKind), _deployment(stream_output="perhaps"), FlowRun(flow_id=new_id())
+        )
 
 
 def test_the_environment_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", "1")
     monkeypatch.setenv("TAKEN_AWAY", "1")
     run = FlowRun(flow_id=new_id())
-    config = configured(base_job_template(), _deployment(env={"TAKEN_AWAY": None, "NEW": "2"}), run)
+    config = configured(
+        ProcessVariables, template_of(ProcessKind), _deployment(env={"TAKEN_AWAY": None, "NEW": "2"}), run
+    )
     env = environment(config, Job(flow_run_id=run.id, attempt=3))
     assert env["KEPT"] == "1" and env["NEW"] == "2" and "TAKEN_AWAY" not in env
     assert env["MILLRACE__FLOW_RUN_ID"] == env["PREFECT__FLOW_RUN_ID"] == str(run.id)
@@ -95,5 +100,5 @@ def test_the_environment_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_template_takes_what_the_deployment_gives() -> None:
-    template = base_job_template()
+    template = template_of(ProcessKind)
     assert set(template["job_configuration"]) == set(template["variables"]["properties"])

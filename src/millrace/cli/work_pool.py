@@ -20,16 +20,17 @@ Name = Annotated[str, typer.Argument(help="The pool's name.")]
 @app.command()
 def create(
     name: Name,
-    type: Annotated[str, typer.Option("--type", "-t", help="What its workers start: process.")] = "process",
+    type: Annotated[str, typer.Option("--type", "-t", help="What its workers start: process or docker.")] = "process",
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="Runs at once, over all workers.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Its runs wait until it is resumed.")] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Create a pool."""
-    if type != "process":
-        raise InvalidInput(f"There is no pool type {type!r}; this version has 'process'.")
-    template = plugins.load("millrace.workers.process:base_job_template")()
+    kinds = plugins.load("millrace.workers.execution:KINDS")
+    if type not in kinds.names:
+        raise InvalidInput(f"There is no pool type {type!r}; there are {', '.join(kinds.names)}.")
+    template = plugins.load("millrace.workers.execution:template_of")(kinds.load(type))
     pool = reach().create_work_pool(
         WorkPoolCreate(
             name=name,

@@ -24,7 +24,9 @@ def start(
         str | None, typer.Option("--name", help="This worker's name. Default: machine and process.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Runs at once. Default: any number.")] = None,
-    type: Annotated[str, typer.Option("--type", "-t", help="What it starts for a run: process.")] = "process",
+    type: Annotated[
+        str | None, typer.Option("--type", "-t", help="What it starts: process or docker. Default: as the pool says.")
+    ] = None,
     queue: Annotated[list[str] | None, typer.Option("--queue", help="Only this queue. Repeatable.")] = None,
 ) -> None:
     """Execute the runs of a pool until it is interrupted. Runs that still execute then go on."""

@@ -63,7 +63,7 @@ def locate(start: bool | None = None) -> Endpoint:
 
     Example:
         >>> locate().place  # doctest: +SKIP
-        '/home/me/.local/share/millrace/server.sock'
+        '/home/me/.local/share/millrace/run/server.sock'
     """
     shared = _shared()
     if shared is not None:
@@ -147,6 +147,10 @@ def _runs(endpoint: Endpoint) -> bool:
     # Cheap, for it is asked before every use: whether first need has come again.
     if endpoint.runtime_file is None:
         return True
+    if not settings.current().autostart:
+        return (
+            True  # nobody here would start it; a request says whether it runs, also to a container, which sees no pid
+        )
     for child in _started:
         child.poll()
     runtime = Runtime.read(endpoint.runtime_file)

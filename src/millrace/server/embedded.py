@@ -56,7 +56,7 @@ def socket_path(settings: Settings) -> Path:
     Raises:
         SettingsError: that directory belongs to somebody else.
     """
-    path = settings.home / "server.sock"
+    path = settings.runtime_directory / "server.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:16]
@@ -112,6 +112,7 @@ def take_lock(settings: Settings, patience: float = LOCK_PATIENCE) -> TextIO | N
         Conflict: it does neither leave nor answer.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.runtime_directory.mkdir(exist_ok=True, mode=0o700)
     deadline = time.monotonic() + patience
     file = (settings.home / "server.lock").open("a")
     while True:

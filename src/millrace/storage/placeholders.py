@@ -64,12 +64,14 @@ class Values:
         environment: environment variables.
         secret: gives a secret by its name.
         variable: gives a variable by its name.
+        strict: other placeholders than secrets and variables are errors; otherwise they stay as they are.
     """
 
     outputs: Mapping[str, Any]
     environment: Mapping[str, str]
     secret: Callable[[str], Any]
     variable: Callable[[str], Any]
+    strict: bool = True
 
     def filled(self, value: Any) -> Any:
         """A value with its placeholders filled. A text that is one placeholder becomes the value itself.
@@ -87,14 +89,17 @@ class Values:
         if not isinstance(value, str):
             return value
         if whole := _PLACEHOLDER.fullmatch(value.strip()):
-            return self._named(whole[1])
-        return _PLACEHOLDER.sub(lambda match: str(self._named(match[1])), value)
+            return self._named(whole)
+        return _PLACEHOLDER.sub(lambda match: str(self._named(match)), value)
 
-    def _named(self, name: str) -> Any:
+    def _named(self, placeholder: re.Match[str]) -> Any:
+        name = placeholder[1]
         for prefixes, read in ((SECRETS, self.secret), (VARIABLES, self.variable)):
             prefix = next((one for one in prefixes if name.startswith(one)), None)
             if prefix is not None:
                 return read(name.removeprefix(prefix))
+        if not self.strict:
+            return placeholder[0]
         if not name.startswith("$"):
             return self._output(name)
         if name[1:] not in self.environment:

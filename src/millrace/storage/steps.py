@@ -137,7 +137,7 @@ def perform(steps: Iterable[Mapping[str, Any]], place: Path, *, start: Path | No
         label, required = inputs.pop("id", None), inputs.pop("requires", None)
         if required:
             _require(name, [required] if isinstance(required, str) else required)
-        inputs = Values(outputs, os.environ, _secret, _variable).filled(inputs)
+        inputs = Values(outputs, os.environ, secret, variable).filled(inputs)
         answer = _call(name, inputs, place if _short(name) in FETCHING else directory)
         if isinstance(answer, Mapping):
             outputs.update(answer)
@@ -190,11 +190,13 @@ def _require(name: str, packages: Iterable[str]) -> None:
             )
 
 
-def _secret(name: str) -> Any:
+def secret(name: str) -> Any:
+    """The value of a secret."""
     return plugins.load("millrace.secrets:Secret").load(name).get()
 
 
-def _variable(name: str) -> Any:
+def variable(name: str) -> Any:
+    """The value of a variable."""
     missing = object()
     found = plugins.load("millrace.variables:Variable").get(name, missing)
     if found is missing:

@@ -11,10 +11,10 @@ from typing import Any
 
 from millrace import settings
 from millrace.errors import Busy, MillraceError, ServerUnavailable
-from millrace.workers import output, tree
+from millrace.workers import output
 from millrace.workers.ending import settle
+from millrace.workers.execution import Execution
 from millrace.workers.jobs import Job
-from millrace.workers.launch import Running
 
 log = logging.getLogger("millrace.worker")
 
@@ -29,19 +29,25 @@ class Attempt:
 
     Args:
         job: the job.
-        running: its process.
+        execution: where it executes.
         client: the client.
         on_end: called when it is settled.
         keep_output: send what it prints as log lines.
     """
 
     def __init__(
-        self, job: Job, running: Running, client: Any, on_end: Callable[[Attempt], None], *, keep_output: bool = True
+        self,
+        job: Job,
+        execution: Execution,
+        client: Any,
+        on_end: Callable[[Attempt], None],
+        *,
+        keep_output: bool = True,
     ) -> None:
         self.job = job
         self.cancelling = False
         self.ended = False
-        self._running = running
+        self._execution = execution
         self._client = client
         self._on_end = on_end
         self._tail = output.OutputTail(job) if keep_output else None
@@ -72,14 +78,14 @@ class Attempt:
     def _watch(self) -> None:
         reason: str | None = None
         shipped = time.monotonic()
-        while not self._running.wait(_LOOK):
+        while not self._execution.wait(_LOOK):
             if self._left_alone.is_set():
                 return
             if self.cancelling:
-                reason = self._end(settings.current().cancel_grace_seconds)
+                reason = self._execution.end(settings.current().cancel_grace_seconds)
                 break
             if self._deadline is not None and time.monotonic() >= self._deadline:
-                self._end(0.0)
+                self._execution.end(0.0)
                 break
             if self._tail is not None and time.monotonic() - shipped >= _SHIP:
                 output.ship(self._tail, self._client)
@@ -88,21 +94,10 @@ class Attempt:
         self._settle(reason)
         self._on_end(self)
 
-    def _end(self, grace: float) -> str:
-        members = tree.of_attempt(self.job.label, self._running.pid, descendants=True)
-        if grace:
-            tree.terminate(self._running.pid)
-            self._running.wait(grace)
-        gone = tree.kill(self.job.label, self._running.pid, members)
-        self._running.wait(2.0)
-        number = len(members)
-        text = f"The run was cancelled; its {number} process{'es are' if number != 1 else ' is'} gone."
-        return text if gone else "The run was cancelled, but some of its processes could not be killed."
-
     def _settle(self, reason: str | None) -> None:
         while not self._left_alone.is_set():
             try:
-                settle(self.job, self._running.code, self._client, self._tail, reason, ours=not self._lost)
+                settle(self.job, self._execution, self._client, self._tail, reason, ours=not self._lost)
             except (ServerUnavailable, Busy):
                 # The note stays until the server has heard; whoever works here then tells it.
                 self._left_alone.wait(1.0)

@@ -12,9 +12,9 @@ from millrace.errors import Busy, Conflict, MillraceError, NotFound, ServerUnava
 from millrace.schema.fields import now
 from millrace.schema.runs import ExtendLeases, FlowRun, ReleaseLease
 from millrace.schema.states import SetState, SetStateStatus, State, StateType, named, scheduled
-from millrace.workers import output, tree
+from millrace.workers import output
+from millrace.workers.execution import Execution
 from millrace.workers.jobs import Job
-from millrace.workers.launch import describe
 
 log = logging.getLogger("millrace.worker")
 
@@ -25,7 +25,7 @@ _AT_ONCE = 0.01
 
 def settle(
     job: Job,
-    code: int | None,
+    execution: Execution,
     client: Any,
     tail: output.OutputTail | None,
     reason: str | None = None,
@@ -36,7 +36,7 @@ def settle(
 
     Args:
         job: the job, whose first process has ended.
-        code: its exit code, negative for a signal; None: unknown.
+        execution: where it executed.
         client: the client.
         tail: its raw output; None: not kept.
         reason: why it ended, if the worker knows better than the exit code.
@@ -46,14 +46,14 @@ def settle(
         ServerUnavailable: nobody answers: settle it again later.
         Busy: the same.
     """
-    tree.kill(job.label, job.session)
+    execution.clear()
     ship_logs(job, client, tail)
     fenced = client.with_lease(job.lease) if job.lease else client
     if not ours:
         job.forget()
         return
     with contextlib.suppress(Conflict, NotFound):  # the run is no longer ours
-        _report(job, code, fenced, reason)
+        _report(job, execution, fenced, reason)
     job.forget()
 
 
@@ -79,12 +79,12 @@ def ship_logs(job: Job, client: Any, tail: output.OutputTail | None) -> None:
         log.warning("Log lines of run %s were refused: %s", job.flow_run_name, error)
 
 
-def _report(job: Job, code: int | None, client: Any, reason: str | None) -> None:
+def _report(job: Job, execution: Execution, client: Any, reason: str | None) -> None:
     flow_run: FlowRun = client.read_flow_run(job.flow_run_id)
     state = flow_run.state
     if state is None or state.is_final() or (job.lease is not None and flow_run.attempt != job.attempt):
         return
-    text = reason or f"The process of the run {describe(code)}."
+    text, code = reason or execution.described(), execution.code
     if state.type is StateType.CANCELLING:
         propose(client, job, named("Cancelled", reason or "The run was cancelled; all of its processes are gone."))
     elif state.type is StateType.PENDING and (code is None or code < 0) and job.attempt < STARTS:

@@ -32,6 +32,8 @@ class Job(Model):
     attempt: int = 0
     lease: Lease | None = None
     pool: str | None = None
+    kind: str = "process"
+    container: str | None = None
     pid: int = 0
     create_time: float = 0.0
     worker_pid: int = 0

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
+from millrace.client.endpoint import Endpoint
 from millrace.errors import InvalidInput
-from millrace.schema.deployments import Deployment
-from millrace.schema.fields import JsonObject, Model
-from millrace.schema.runs import FlowRun
-from millrace.workers import tree, variables
+from millrace.schema.fields import Model
+from millrace.workers import tree
+from millrace.workers.execution import Variables
 from millrace.workers.jobs import Job
-from millrace.workers.launch import Launch, Running, spawn
+from millrace.workers.launch import Launch, Running, Stranger, spawn
+from millrace.workers.process_execution import ProcessExecution
 from millrace.workers.warm import WarmFailed, WarmParent
+
+log = logging.getLogger("millrace.worker")
 
 RUN_ID = "MILLRACE__FLOW_RUN_ID"
 PREFECT_RUN_ID = "PREFECT__FLOW_RUN_ID"
@@ -53,33 +57,22 @@ class ProcessVariables(Model):
         return {k: v if v is None or isinstance(v, str) else json.dumps(v) for k, v in value.items()}
 
 
-def base_job_template() -> JsonObject:
-    """The base job template of a process pool."""
-    properties = cast("JsonObject", ProcessVariables.model_json_schema()["properties"])
-    return {
-        "job_configuration": {name: f"{{{{ {name} }}}}" for name in properties},
-        "variables": {"type": "object", "properties": properties},
-    }
+OWN = (LEASE, RUN_ID, PREFECT_RUN_ID, tree.LABEL)
+"""The variables of one job, which no other inherits."""
 
 
-def configured(template: Mapping[str, Any], deployment: Deployment | None, flow_run: FlowRun) -> ProcessVariables:
-    """The variables of one job: the pool's defaults, the deployment's over them, the run's over those.
+def own_environment(job: Job) -> dict[str, str]:
+    """What tells a process which job it is.
 
     Args:
-        template: the pool's base job template.
-        deployment: the run's deployment.
-        flow_run: the run.
-
-    Raises:
-        InvalidInput: one has the wrong type.
+        job: the job.
     """
-    values = variables.configure(template, deployment.job_variables if deployment else None, flow_run.job_variables)
-    try:
-        return ProcessVariables.model_validate({k: v for k, v in values.items() if v is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"The job variable {name!r} cannot be {first['input']!r}: {first['msg']}.") from None
+    env = {RUN_ID: str(job.flow_run_id), PREFECT_RUN_ID: str(job.flow_run_id), tree.LABEL: job.label}
+    # A server started from inside a run would be one of its processes, and end with it.
+    env["MILLRACE_AUTOSTART"] = "false"
+    if job.lease is not None:
+        env[LEASE] = job.lease.model_dump_json()
+    return env
 
 
 def environment(config: ProcessVariables, job: Job) -> dict[str, str]:
@@ -89,20 +82,14 @@ def environment(config: ProcessVariables, job: Job) -> dict[str, str]:
         config: the job's variables.
         job: the job.
     """
-    env = {k: v for k, v in os.environ.items() if k not in (LEASE, RUN_ID, PREFECT_RUN_ID, tree.LABEL)}
+    env = {k: v for k, v in os.environ.items() if k not in OWN}
     env["PYTHONUNBUFFERED"] = "1"
     for name, value in config.env.items():
         if value is None:
             env.pop(name, None)
         else:
             env[name] = value
-    env[RUN_ID] = env[PREFECT_RUN_ID] = str(job.flow_run_id)
-    env[tree.LABEL] = job.label
-    # A server started from inside a run would be one of its processes, and end with it.
-    env["MILLRACE_AUTOSTART"] = "false"
-    if job.lease is not None:
-        env[LEASE] = job.lease.model_dump_json()
-    return env
+    return env | own_environment(job)
 
 
 class ProcessKind:
@@ -112,27 +99,53 @@ class ProcessKind:
         warm: whether to keep a warm parent.
     """
 
-    type = "process"
+    type: ClassVar[str] = "process"
+    variables: ClassVar[Variables] = ProcessVariables
 
     def __init__(self, warm: bool = True) -> None:
         self._warm = WarmParent() if warm and hasattr(os, "fork") else None
 
-    def prepare(self) -> None:
+    def prepare(self, endpoint: Endpoint) -> None:
         """Make ready, so that the first job starts fast."""
-        if self._warm is not None:
+        if self._warm is None:
+            return
+        try:
             self._warm.prepare()
+        except OSError as error:
+            log.warning("No warm parent: %s", error)
 
-    def start(self, job: Job, config: ProcessVariables, env: dict[str, str]) -> Running:
+    def start(self, job: Job, config: ProcessVariables) -> ProcessExecution:
         """Start a job.
 
         Args:
-            job: the job.
+            job: the job; its note gets the number of the process.
             config: its variables.
-            env: its whole environment.
 
         Raises:
             InvalidInput: the working directory or the command is not there.
         """
+        running = self._launched(job, config, environment(config, job))
+        job.pid, job.create_time = running.pid, running.create_time
+        return ProcessExecution(job, running)
+
+    def find(self, job: Job) -> ProcessExecution:
+        """The execution of a job that a worker before us started."""
+        if not job.pid:
+            # Its worker died between the note and the start; the process may be there all the same.
+            oldest = min(tree.of_attempt(job.label, None), key=lambda p: p.create_time(), default=None)
+            if signed := job.signed_in():
+                job.pid, job.create_time = signed
+            elif oldest is not None:
+                job.pid, job.create_time = oldest.pid, oldest.create_time()
+        return ProcessExecution(job, Stranger(job.pid, job.create_time))
+
+    def oust(self, earlier: Job) -> None:
+        """Kill an attempt that lost its lease and does not know yet."""
+        if earlier.alive:
+            family = tree.of_attempt(earlier.label, earlier.pid, descendants=True)
+            tree.kill(earlier.label, earlier.pid, family)
+
+    def _launched(self, job: Job, config: ProcessVariables, env: dict[str, str]) -> Running:
         cwd = self._directory(job, config)
         job.out.parent.mkdir(parents=True, exist_ok=True)
         argv = shlex.split(config.command or "python -m millrace.workers.child")

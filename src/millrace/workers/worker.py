@@ -1,4 +1,4 @@
-"""A worker: claims due runs of a pool and starts a process for each.
+"""A worker: claims due runs of a pool and starts a process, or a container, for each.
 
 A run outlives its worker: each job is a session of its own that extends its own lease. A worker that is told to stop
 claims nothing more and leaves; the next one on this machine takes its jobs over.
@@ -30,12 +30,12 @@ from millrace.schema.runs import (
     StateTypeCondition,
 )
 from millrace.schema.states import StateType, named
-from millrace.workers import claims, jobs, tree
+from millrace.workers import claims, jobs
 from millrace.workers.attempt import Attempt
 from millrace.workers.claims import Claimed, Leased, Polled, Source
 from millrace.workers.ending import propose, release
-from millrace.workers.launch import Stranger
-from millrace.workers.process import ProcessKind, base_job_template, configured, environment
+from millrace.workers.execution import KINDS, Kind, configured, template_of
+from millrace.workers.process import ProcessKind
 
 log = logging.getLogger("millrace.worker")
 _MANY = 10
@@ -50,7 +50,7 @@ class Worker:
         pool: the pool; created if there is none. None: `source` says where runs come from.
         name: this worker's name; made from machine and process when not given.
         limit: how many runs at once; None: as many as are due.
-        kind: the kind of infrastructure.
+        kind: the kind of infrastructure; None: as the pool says.
         queue_names: only these queues of the pool; None: all.
         source: another source of runs than the pool.
         warm: keep a warm parent, from which jobs start in milliseconds.
@@ -65,15 +65,15 @@ class Worker:
         pool: str | None = "default",
         name: str | None = None,
         limit: int | None = None,
-        kind: str = "process",
+        kind: str | None = None,
         queue_names: list[str] | None = None,
         *,
         source: Source | None = None,
         warm: bool = True,
         client: Any = None,
     ) -> None:
-        if kind != "process":
-            raise InvalidInput(f"There is no kind of worker {kind!r}; this version has 'process'.")
+        if kind is not None and kind not in KINDS.names:
+            raise InvalidInput(f"There is no type of worker {kind!r}; there are {', '.join(KINDS.names)}.")
         if limit is not None and limit < 1:
             raise InvalidInput(f"The limit of a worker must be at least 1, not {limit}.")
         self.pool = pool
@@ -82,7 +82,8 @@ class Worker:
         self.queue_names = queue_names
         self._client = client
         self._source = source
-        self._kind = ProcessKind(warm)
+        self._type = kind
+        self._kind: Kind = ProcessKind(warm)
         self._attempts: dict[UUID, Attempt] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -153,26 +154,26 @@ class Worker:
             except ServerUnavailable as error:
                 log.warning("%s", error)
                 self._stopping.wait(1.0)
-        try:
-            self._kind.prepare()
-        except OSError as error:
-            log.warning("No warm parent: %s", error)
+        self._kind.prepare(client.endpoint)
         self._adopt(client)
 
     def _pool(self, client: Any, name: str) -> None:
         try:
             pool = client.read_work_pool(name)
         except NotFound:
-            template = base_job_template()
+            kind = self._type or "process"
+            template = template_of(KINDS.load(kind))
             with contextlib.suppress(Conflict):  # another worker was faster
-                client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+                client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
                 log.warning("There was no pool %r; it was made now. If that is a slip, stop this worker.", name)
-            return
-        if pool.type != "process":
+            pool = client.read_work_pool(name)
+        if self._type not in (None, pool.type) or pool.type not in KINDS.names:
             raise InvalidInput(
-                f"The pool {name!r} is of type {pool.type!r}; a process worker cannot serve it. "
-                "Start a worker of that type, or name a process pool."
+                f"The pool {name!r} is of type {pool.type!r}; a {self._type or 'Millrace'} worker cannot serve it. "
+                "Start a worker of that type, or name another pool."
             )
+        if pool.type != self._kind.type:
+            self._kind = KINDS.load(pool.type)()
 
     # -- claiming
 
@@ -242,19 +243,18 @@ class Worker:
             job.forget()
 
     def _start(self, client: Any, claimed: Claimed, job: jobs.Job) -> None:
-        config = configured(claimed.template, claimed.deployment, claimed.flow_run)
+        config: Any = configured(self._kind.variables, claimed.template, claimed.deployment, claimed.flow_run)
         earlier = jobs.read(job.directory)
-        if earlier is not None and earlier.alive:
-            # An attempt that lost its lease and does not know yet: two never run at once on this machine.
-            family = tree.of_attempt(earlier.label, earlier.pid, descendants=True)
-            tree.kill(earlier.label, earlier.pid, family)
+        if earlier is not None:
+            self._kind.oust(earlier)
+        job.kind = self._kind.type
         job.write()
-        running = self._kind.start(job, config, environment(config, job))
-        job.pid, job.create_time = running.pid, running.create_time
+        execution = self._kind.start(job, config)
         job.write()
-        attempt = Attempt(job, running, client, self._ended, keep_output=config.stream_output)
+        attempt = Attempt(job, execution, client, self._ended, keep_output=config.stream_output)
         self._watch(attempt)
-        self._try(lambda: client.update_flow_run(job.flow_run_id, FlowRunUpdate(infrastructure_pid=str(job.pid))))
+        place = FlowRunUpdate(infrastructure_pid=execution.place)
+        self._try(lambda: client.update_flow_run(job.flow_run_id, place))
 
     def _watch(self, attempt: Attempt) -> None:
         with self._lock:
@@ -277,19 +277,13 @@ class Worker:
 
     def _adopt(self, client: Any) -> None:
         for job in jobs.notes(settings.current().home):
-            if job.pool != self.pool or job.watched:
+            if job.pool != self.pool or job.kind != self._kind.type or job.watched:
                 continue
             job.worker_pid, job.worker_create_time = self._me.pid, self._me.create_time
-            if not job.pid:
-                # Its worker died between the note and the start; the process may be there all the same.
-                oldest = min(tree.of_attempt(job.label, None), key=lambda p: p.create_time(), default=None)
-                if signed := job.signed_in():
-                    job.pid, job.create_time = signed
-                elif oldest is not None:
-                    job.pid, job.create_time = oldest.pid, oldest.create_time()
+            execution = self._kind.find(job)
             job.write()
             log.info("Taking over run %s.", job.flow_run_name)
-            self._watch(Attempt(job, Stranger(job.pid, job.create_time), client, self._ended))
+            self._watch(Attempt(job, execution, client, self._ended))
 
     # -- care: leases, cancellation, heartbeats
 
