@@ -1,0 +1,71 @@
+"""A real Docker Engine, and an image with this Millrace in it, made from the base of `scripts/start_docker.sh`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE = "millrace-test-base:bookworm"
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Any:
+    try:
+        engine = docker.from_env(timeout=600)
+        engine.images.get(BASE)
+    except Exception as error:  # docker-py, requests and urllib3 each raise their own
+        return str(error).splitlines()[0]
+    return engine
+
+
+def engine() -> Any:
+    """The Docker Engine, with the base image in it; without one the test is skipped, and in CI an error."""
+    found = _engine()
+    if isinstance(found, str):
+        reason = f"no Docker Engine with {BASE}: export DOCKER_HOST=$(scripts/start_docker.sh) ({found})"
+        if os.environ.get("MILLRACE_CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@lru_cache(maxsize=1)
+def image() -> str:
+    """An image with this Millrace; its dependencies are a layer that is made once."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = "\n".join([*project["project"]["dependencies"], *project["build-system"]["requires"]]) + "\n"
+    with tempfile.TemporaryDirectory() as place:
+        context = Path(place)
+        (context / "requirements.txt").write_text(needed)
+        digest = hashlib.sha256(needed.encode())
+        for file in sorted((ROOT / "src").rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                target = context / "project" / file.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(file.read_bytes())
+                digest.update(str(target.relative_to(context)).encode() + file.read_bytes())
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            (context / "project" / name).write_bytes((ROOT / name).read_bytes())
+        (context / "Dockerfile").write_text(
+            f"FROM {BASE}\n"
+            "COPY requirements.txt /requirements.txt\n"
+            "RUN pip install --quiet -r /requirements.txt\n"
+            "COPY project /project\n"
+            "RUN pip install --quiet --no-deps --no-build-isolation /project\n"
+        )
+        tag = f"millrace-test:{digest.hexdigest()[:16]}"
+        client = engine()
+        try:
+            client.images.get(tag)
+        except docker.errors.ImageNotFound:
+            client.images.build(path=place, tag=tag, rm=True)
+        return tag
