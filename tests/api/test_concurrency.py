@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -553,3 +554,27 @@ def test_tags_without_a_limit_are_asked_for_once_in_a_while(client: Client, monk
 
     many()
     assert asked == 1
+
+
+# -- the command line
+
+
+def test_the_command_line_makes_changes_and_forgets_limits(client: Client) -> None:
+    def millrace(*words: str, code: int = 0) -> str:
+        done = subprocess.run([sys.executable, "-m", "millrace", *words], capture_output=True, text=True, timeout=90)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    name = f"cli{uuid4().hex[:8]}"
+    millrace("gcl", "create", name, "--limit", "3", "--slot-decay-per-second", "0.5")
+    millrace("global-concurrency-limit", "update", name, "--limit", "4", "--disable")
+    found = json.loads(millrace("gcl", "inspect", name, "--output", "json"))
+    assert (found["limit"], found["active"], found["slot_decay_per_second"]) == (4, False, 0.5)
+    assert "disabled already" in millrace("gcl", "disable", name, code=2)
+    millrace("gcl", "delete", name, "--yes")
+    assert name in millrace("gcl", "inspect", name, code=3)
+    millrace("concurrency-limit", "create", name, "2")
+    assert [one["tag"] for one in json.loads(millrace("concurrency-limit", "ls", "-o", "json"))].count(name) == 1
+    millrace("concurrency-limit", "reset", name)
+    millrace("concurrency-limit", "delete", name, "--yes")
+    assert name in millrace("concurrency-limit", "inspect", name, code=3)
