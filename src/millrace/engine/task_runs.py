@@ -371,9 +371,8 @@ class TaskRunSession:
             self.close()
 
     def _without_slots(self, error: Exception) -> RunState:
-        cancelled = isinstance(error, RunCancelled)
-        kind, name = (StateType.CANCELLED, "Cancelled") if cancelled else (StateType.FAILED, "Failed")
-        return self._early(Step(kind, name, str(error)), error)
+        kind = StateType.CANCELLED if isinstance(error, RunCancelled) else StateType.FAILED
+        return self._early(Step(kind, kind.value.title(), str(error)), error)
 
     def plan(self) -> protocol.TaskPlan:
         """What the conversation has to know."""
