@@ -337,3 +337,23 @@ def test_what_a_cell_that_raised_did_not_do_is_not_exported(kernel: Kernel, tmp_
     assert kernel.error is None
     text = (tmp_path / "out" / "both_flows.py").read_text()
     assert "B = 2" in text and "C = 3" in text and "99" not in text and "B = 7" not in text
+
+
+def test_lines_of_a_run_are_shown_once_and_in_order(served: Kernel) -> None:
+    served.run(
+        "%%flow --log-prints\ndef loud(n: int = 1):\n    log = get_run_logger()\n    log.info('rows %d', n)\n"
+        "    print('printed', n)\n    log.error('wrong')"
+    )
+    shown = served.run("loud()").splitlines()
+    assert [line.partition(" - ")[2] or line for line in shown] == [
+        "Flow 'loud' begins",
+        "rows 1",
+        "printed 1",
+        "wrong",
+        "Ended: Completed",
+    ]
+    served.run("import logging\nlogging.basicConfig(level=logging.INFO)")
+    shown = served.run("loud(2)").splitlines()
+    assert sum("rows 2" in line for line in shown) == sum("printed 2" in line for line in shown) == 1
+    served.run("logging.getLogger().handlers.clear()\nget_run_logger()")
+    assert served.error is not None and served.error[0] == "MissingContext"

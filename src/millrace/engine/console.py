@@ -52,8 +52,8 @@ def _write(record: logging.LogRecord, flow: Any, task: Any) -> None:
     if kernel and stream is sys.stderr:
         sys.stdout.flush()  # what was said before comes before
     stream.write(_line(record, flow, task, coloured(stream)) + "\n")
-    if not kernel:
-        stream.flush()  # a kernel's streams wait for their thread, and go out in a moment anyway
+    if stream is sys.stderr:
+        stream.flush()  # not a kernel's stdout: a flush there waits, and lines go out in a moment anyway
 
 
 def _line(record: logging.LogRecord, flow: Any, task: Any, colour: bool) -> str:
