@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import flows, imports, interop, latency, notebooks, peer, servers
+from benchmarks import flows, imports, interop, latency, notebooks, peer, servers, tasks
 from benchmarks.measure import Row, markdown, our_versions, program
 
 ALL: dict[str, Callable[[Path], list[Row]]] = {
     "imports": imports.rows,
     "servers": servers.rows,
     "flows": flows.rows,
+    "tasks": tasks.rows,
     "latency": latency.rows,
     "notebooks": notebooks.rows,
     "interop": interop.rows,

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 from made import Clock
+from runners_made import ELSEWHERE, MAKE
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
+from millrace import settings
+from millrace.client.locate import connect, start_embedded, stop_embedded
+from millrace.client.synchronous import Client
+from millrace.engine.recorder import recorder
+from millrace.engine.runners import TaskRunner
 from millrace.store.database import Database
 
 POSTGRES = os.environ.get("MILLRACE_TEST_POSTGRES")
@@ -49,3 +55,40 @@ def db(url: str, clock: Clock) -> Iterator[Database]:
     database = Database(url, clock=clock)
     yield database
     database.close()
+
+
+# -- task runners
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of an embedded server that belongs to this module."""
+    before = os.environ.get("MILLRACE_HOME")
+    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
+    settings.current.cache_clear()
+    try:
+        start_embedded()
+        yield connect()
+        recorder().flush(logs=True)
+    finally:
+        stop_embedded()
+        os.environ.pop("MILLRACE_HOME")
+        if before is not None:
+            os.environ["MILLRACE_HOME"] = before
+        settings.current.cache_clear()
+
+
+@pytest.fixture(scope="module", params=list(MAKE))
+def runner(request: pytest.FixtureRequest, client: Client) -> Iterator[TaskRunner]:
+    """A runner that stays open for all tests."""
+    with MAKE[request.param]() as found:
+        found.kind = request.param  # type: ignore[attr-defined]
+        yield found
+
+
+@pytest.fixture(scope="module", params=ELSEWHERE)
+def elsewhere(request: pytest.FixtureRequest, client: Client) -> Iterator[TaskRunner]:
+    """A runner whose tasks run in other processes."""
+    with MAKE[request.param]() as found:
+        found.kind = request.param  # type: ignore[attr-defined]
+        yield found

@@ -7,12 +7,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from runners_made import ELSEWHERE, MAKE
 
 from millrace import (
     Completed,
@@ -26,12 +26,10 @@ from millrace import (
     flow,
     get_run_logger,
     runtime,
-    settings,
     tags,
     task,
     unmapped,
 )
-from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.engine.inputs import UpstreamFailed
 from millrace.engine.recorder import recorder
@@ -45,42 +43,6 @@ pytestmark = [
     # Dask: a worker that was killed on purpose leaves its sockets to the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-MAKE: dict[str, Callable[[], TaskRunner]] = {
-    "thread": lambda: ThreadPoolTaskRunner(max_workers=4),
-    "process": lambda: ProcessPoolTaskRunner(max_workers=2),
-    "inline": InlineTaskRunner,
-    "dask": lambda: DaskTaskRunner(
-        cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    ),
-}
-ELSEWHERE = ["process", "dask"]
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings.current.cache_clear()
-
-
-@pytest.fixture(scope="module", params=list(MAKE))
-def runner(request: pytest.FixtureRequest, client: Client) -> Iterator[TaskRunner]:
-    """A runner that stays open for all tests."""
-    with MAKE[request.param]() as found:
-        found.kind = request.param  # type: ignore[attr-defined]
-        yield found
 
 
 def kind_of(runner: TaskRunner) -> str:
@@ -463,14 +425,6 @@ def test_states_on_the_server(runner: TaskRunner, client: Client) -> None:
 
 
 # -- elsewhere
-
-
-@pytest.fixture(scope="module", params=ELSEWHERE)
-def elsewhere(request: pytest.FixtureRequest, client: Client) -> Iterator[TaskRunner]:
-    """A runner whose tasks run in other processes."""
-    with MAKE[request.param]() as found:
-        found.kind = request.param  # type: ignore[attr-defined]
-        yield found
 
 
 def test_what_cannot_travel_is_named(elsewhere: TaskRunner) -> None:
