@@ -113,13 +113,15 @@ def made():
 if __name__ == "__main__":
     with made() as pool:
         once(pool, 2)
-        print("RESULT" + json.dumps({n: statistics.median(once(pool, n) for _ in range(1 if n > 100 else 7)) for n in SIZES}))
+        found = {n: statistics.median(once(pool, n) for _ in range(1 if n > 100 else 7)) for n in SIZES}
+        print("RESULT" + json.dumps(found))
 """
 
 
-def _run(
-    python: str | Path, text: str, package: str, kind: str, place: Path, env: dict[str, str]
-) -> dict[str, list[float]]:
+Measured = dict[str, list[float]]
+
+
+def _run(python: str | Path, text: str, package: str, kind: str, place: Path, env: dict[str, str]) -> Measured:
     """What a program measured; nothing if it takes too long."""
     script = place / f"{package}_{kind}.py"
     filled = text.replace("PACKAGE", package).replace("KINDS", kind).replace("SIZES", repr(SIZES))
@@ -131,7 +133,7 @@ def _run(
         out = program(python, call, env, LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
         return {}
-    found: dict[str, list[float]] = json.loads(out.split("RESULT", 1)[1])
+    found: Measured = json.loads(out.split("RESULT", 1)[1])
     return found
 
 
@@ -152,33 +154,14 @@ def rows(place: Path) -> list[Row]:
         bare = _run(sys.executable, BARE, "bare", kind, place, env)
         theirs = _run(peer.python(), PROGRAM, "prefect", kind, place, env) if kind in ("thread", "async") else {}
         for n in map(str, SIZES):
-            mine, its = ours[n], theirs.get(n, [None] * 3)
-            count = f"{int(n):,}"
-            found.append(
-                Row(
-                    f"{what}, each of {count}", mine[0], its[0], bare[n], "flat", f"as the flow sees it; limit: {limit}"
-                )
-            )  # type: ignore[arg-type]
-            found.append(
-                Row(
-                    f"… the whole flow run, each of {count}",
-                    mine[1],
-                    its[1],
-                    None,
-                    "flat",
-                    "call to answer, all recorded",
-                )
-            )
-        its = theirs.get(str(SIZES[-1]), [None] * 3)
-        found.append(
-            Row(
-                f"… memory, KB for each of {SIZES[-1]:,} (not ms)",
-                ours[str(SIZES[-1])][2],
-                its[2],
-                None,
-                "flat",
-                "growth of the peak resident set of the flow's process",
-            )
-        )
+            mine, its, count = ours[n], theirs.get(n, [None] * 3), f"{int(n):,}"
+            how = f"as the flow sees it; limit: {limit}"
+            found.append(Row(f"{what}, each of {count}", mine[0], its[0], bare[n], "flat", how))  # type: ignore[arg-type]
+            whole = f"… the whole flow run, each of {count}"
+            found.append(Row(whole, mine[1], its[1], None, "flat", "call to answer, all recorded"))
+        most = str(SIZES[-1])
+        memory = f"… memory, KB for each of {SIZES[-1]:,} (not ms)"
+        how = "growth of the peak resident set of the flow's process"
+        found.append(Row(memory, ours[most][2], theirs.get(most, [None] * 3)[2], None, "flat", how))
     subprocess.run([sys.executable, "-m", "millrace", "down"], env=env, check=False, capture_output=True)
     return found
