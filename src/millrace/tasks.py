@@ -20,6 +20,7 @@ from millrace.engine.mapping import calls_of
 from millrace.engine.parameters import RESERVED, Signature, filled
 from millrace.engine.protocol import TaskPlan
 from millrace.engine.submission import arun_task, run_task, submit_task
+from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_options import (
     Delay,
     cache_policy_of,
@@ -36,7 +37,6 @@ from millrace.engine.task_options import (
     unwrapped,
 )
 from millrace.engine.task_options import exponential_backoff as exponential_backoff
-from millrace.engine.task_runs import TaskCall
 from millrace.engine.whereabouts import reduced
 from millrace.errors import NotSupported
 from millrace.schema.states import StateType

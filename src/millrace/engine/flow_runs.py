@@ -346,6 +346,8 @@ class FlowRunSession:
         return protocol.FlowPlan(persist=kept, patience=10 if claimed else 0)
 
     def _given(self, state: RunState) -> RunState:
+        if self.parent is not None and self.beginning.task is not None and state._has_value:
+            self.parent.lineage.add(state._value, self.beginning.task.id, fresh=False)
         return state.stored_in(self.results, keep_value=self.flow.cache_result_in_memory)
 
     def run(self) -> RunState:

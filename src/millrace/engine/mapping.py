@@ -13,7 +13,7 @@ from millrace.engine.context import FlowRunContext
 from millrace.engine.futures import TaskFuture
 from millrace.engine.inputs import examine, listed, result_of_upstream
 from millrace.engine.lineage import Lineage
-from millrace.engine.task_runs import TaskCall, TaskLike
+from millrace.engine.task_calls import TaskCall, TaskLike
 from millrace.errors import ParameterError
 from millrace.schema.states import State
 

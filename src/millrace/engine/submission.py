@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures.thread  # noqa: F401 - hooks of the end run backwards: its own is there before ours
 import os
+import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +16,8 @@ from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.futures import TaskFuture
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner, chosen_runner, forget_choice
 from millrace.engine.states import RunState
-from millrace.engine.task_runs import TaskCall, TaskRunSession
+from millrace.engine.task_calls import TaskCall
+from millrace.engine.task_runs import TaskRunSession
 from millrace.engine.tracebacks import own
 from millrace.schema.states import StateType
 
@@ -58,7 +63,12 @@ def _leave_if_suspended() -> None:
 
 @lru_cache(maxsize=1)
 def _default_runner() -> TaskRunner:
-    return ThreadPoolTaskRunner()
+    """The threads of tasks that are submitted without a flow. The process ends when these tasks have ended."""
+    runner = ThreadPoolTaskRunner()
+    # Runs before the hook of all pools, which lets no task begin any more: not even one that waited for another.
+    at_end: Callable[[Callable[[], object]], object] = getattr(threading, "_register_atexit", atexit.register)
+    at_end(runner.close)
+    return runner
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from millrace.engine import protocol
 from millrace.engine.asides import aasides, asides
@@ -23,54 +22,19 @@ from millrace.engine.interrupts import SLICE, Stoppable, limited
 from millrace.engine.lineage import ALONE_RETURNED, holders
 from millrace.engine.locks import PAUSE_SECONDS
 from millrace.engine.logs import prints_logged
-from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.secrecy import masked
 from millrace.engine.states import Failed, Outcome, RunState, of_interruption, run_state, text_of
 from millrace.engine.tag_slots import tag_slots
+from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_events import TaskClock, TaskFacts, event_of, state_of, task_run_of
-from millrace.engine.task_results import Keeping, TaskResult, persists
+from millrace.engine.task_results import TaskResult, persists
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
 from millrace.schema.fields import new_id
 from millrace.schema.states import State, StateType
 
 _log = logging.getLogger("millrace.task_runs")
-
-
-class TaskLike(Keeping, Protocol):
-    """What the engine needs to know of a task."""
-
-    task_key: str
-    signature: Signature
-    isasync: bool
-    tags: frozenset[str]
-    version: str | None
-    timeout_seconds: float | None
-    policy: dict[str, Any]
-    retry_condition_fn: Callable[..., Any] | None
-
-    def plan(self, submitted: bool, persists: bool) -> protocol.TaskPlan:
-        """What its conversation has to know."""
-
-    def hooks(self, kind: StateType) -> list[Callable[..., Any]]:
-        """What to call when a run gets there."""
-
-    def run_name(self, parameters: dict[str, Any]) -> str | None:
-        """The name of one run, if the task says one."""
-
-    def logs_prints(self, inherited: bool | None) -> bool:
-        """Whether `print` is logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskCall:
-    """One call of a task: its parameters by name, what to wait for, and task runs that the call itself cannot show."""
-
-    task: TaskLike
-    parameters: dict[str, Any]
-    wait_for: Any = None
-    inputs: dict[str, list[dict[str, str]]] | None = None
 
 
 class TaskRunSession:
@@ -105,7 +69,7 @@ class TaskRunSession:
         self.result = TaskResult(task, flow, self.context) if self.context.persists else None
         self.clock = TaskClock()
         self.facts = self._facts()
-        if not self.needs.marked:
+        if not self.needs.marked and isinstance(task.task_run_name, str):
             self._rename()
 
     def _facts(self) -> TaskFacts:
@@ -274,8 +238,9 @@ class TaskRunSession:
             value = fn(*args, **kwargs)
         else:
             value = limited(partial(fn, *args, **kwargs), seconds)
+        fresh = holders(value) <= ALONE_RETURNED
         if self.flow is not None:
-            self.flow.lineage.add(value, self.context.id, holders(value) <= ALONE_RETURNED)
+            self.flow.lineage.add(value, self.context.id, fresh)
         return value
 
     async def acall(self) -> Any:
@@ -288,8 +253,9 @@ class TaskRunSession:
                 value = await self.task.fn(*args, **kwargs)
             else:
                 value = await (stoppable or Stoppable()).acall(partial(self.task.fn, *args, **kwargs), seconds)
+            fresh = holders(value) <= ALONE_RETURNED
             if self.flow is not None:
-                self.flow.lineage.add(value, self.context.id, holders(value) <= ALONE_RETURNED)
+                self.flow.lineage.add(value, self.context.id, fresh)
             return value
 
     # -- limits of its tags
@@ -307,7 +273,7 @@ class TaskRunSession:
 
     def upstream(self) -> RunState | None:
         """Takes the values of the futures among the arguments; a state to end with if one of them has none."""
-        if not self.needs.marked:
+        if not self.needs.marked and not callable(self.task.task_run_name):
             return None
         try:
             wait_for_all(self.needs.wait_for)
