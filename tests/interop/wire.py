@@ -34,6 +34,8 @@ KNOWN: dict[str, str] = {
     "work_pool_name": "@pool",
     "work_queue_name": "@queue",
     "lease_id": "@lease_id",
+    "block_type_id": "@block_type_id",
+    "block_schema_id": "@block_schema_id",
 }
 WORDS: dict[str, list[Any]] = {
     "cron": ["0 3 * * *", "*/5 * * * *", "15 10 * * 1-5", "@daily", "0 0 1 1 *"],

@@ -19,6 +19,10 @@ _NOUNS = {
     "work_queues": "queue_id",
     "concurrency_limits": "tag_limit",
     "artifacts": "artifact",
+    "variables": "variable_id",
+    "block_types": "block_type_id",
+    "block_schemas": "block_schema_id",
+    "block_documents": "block_document",
 }
 
 
@@ -64,6 +68,8 @@ class World:
             name = found[1]
             if name == "id":
                 return self["queue_id" if noun == "queue_id" else noun]
+            if path.startswith("/variables/name/"):
+                return quote(self["variable"])
             if name == "name" and "/queues/" in path:
                 return quote(self["queue"])
             names = {
@@ -71,6 +77,9 @@ class World:
                 "work_pool_name": "pool",
                 "flow_name": "flow_name",
                 "deployment_name": "deployment_name",
+                "slug": "slug",
+                "block_document_name": "block_document_name",
+                "checksum": "checksum",
             }
             if name == "resource_id":
                 return f"prefect.deployment.{self['deployment']}"
@@ -177,6 +186,51 @@ class World:
     def _tag_limit(self) -> str:
         self["tag"]
         return self._known["tag_limit"]
+
+    def _variable(self) -> str:
+        name = re.sub(r"[^a-z0-9]", "_", self.label)
+        self._known["variable_id"] = str(self._make("/variables/", {"name": name, "value": 1})["id"])
+        return name
+
+    def _variable_id(self) -> str:
+        self["variable"]
+        return self._known["variable_id"]
+
+    def _slug(self) -> str:
+        slug = f"kind-of-{self.label}"
+        body = {"name": f"Kind of {self.label}", "slug": slug}
+        self._known["block_type_id"] = str(self._make("/block_types/", body)["id"])
+        return slug
+
+    def _block_type_id(self) -> str:
+        self["slug"]
+        return self._known["block_type_id"]
+
+    def _checksum(self) -> str:
+        fields = {"title": self.label, "type": "object", "properties": {}, "block_type_slug": self["slug"]}
+        body = {"fields": fields | {"secret_fields": ["value"]}, "block_type_id": self["block_type_id"]}
+        made = self._make("/block_schemas/", body)
+        self._known["block_schema_id"] = str(made["id"])
+        return str(made["checksum"])
+
+    def _block_schema_id(self) -> str:
+        self["checksum"]
+        return self._known["block_schema_id"]
+
+    def _block_document_name(self) -> str:
+        name = f"document-of-{self.label}"
+        body = {
+            "name": name,
+            "data": {"value": "x"},
+            "block_schema_id": self["block_schema_id"],
+            "block_type_id": self["block_type_id"],
+        }
+        self._known["block_document"] = str(self._make("/block_documents/", body)["id"])
+        return name
+
+    def _block_document(self) -> str:
+        self["block_document_name"]
+        return self._known["block_document"]
 
     def _lease_id(self) -> str:
         body = {"names": [self["id_or_name"]], "slots": 1}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display, update_display
 
 from millrace import plugins, settings
-from millrace.jupyter.display import Card, card, duration
+from millrace.jupyter.display import Card, card
 from millrace.schema.artifacts import Artifact
 
 Node = Any
@@ -264,19 +263,17 @@ def picture(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def section(artifacts: list[Artifact], now: datetime | None = None) -> str:
+def section(artifacts: list[Artifact]) -> str:
     """The artifacts of a run as a part of its card, as HTML.
 
     Args:
         artifacts: latest first.
-        now: tells how long ago; None: the current moment.
     """
-    moment = now or datetime.now(UTC)
     parts = []
     for one in artifacts:
         said = description(one)
-        ago = f" · {duration((moment - one.created).total_seconds())} ago" if one.created else ""
-        head = f"<div><b>{html.escape(title(one))}</b> <span>{html.escape(one.type or '')}{ago}</span></div>"
+        at = f" · {one.created:%H:%M:%S} UTC" if one.created else ""
+        head = f"<div><b>{html.escape(title(one))}</b> <span>{html.escape(one.type or '')}{at}</span></div>"
         parts.append(f'<div style="margin-top:6px">{head}{markup(said) if said else ""}{markup(tree(one))}</div>')
     return f"<details open><summary>Artifacts ({len(artifacts)})</summary>{''.join(parts)}</details>" if parts else ""
 
