@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable
@@ -38,7 +37,7 @@ from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable, ru
 from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
 from millrace.engine.tracing import Visualized, current
-from millrace.engine.whereabouts import reduced
+from millrace.engine.whereabouts import reduced, twin
 from millrace.errors import InvalidInput
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import State
@@ -209,7 +208,7 @@ class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
         to = owner if self.isclassmethod else instance
         if to is None or self.isstaticmethod or self.ismethod:
             return self
-        bound = copy.copy(self)
+        bound = twin(self)
         # The instance is in this copy and in nothing that two of them share.
         bound.fn = cast(Any, bound).__wrapped__ = cast(Any, MethodType(self.fn, to))
         bound.signature = self._bound_signature

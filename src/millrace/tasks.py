@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import random
 from collections.abc import Callable, Iterable
@@ -37,7 +36,7 @@ from millrace.engine.task_options import (
     unwrapped,
 )
 from millrace.engine.task_options import exponential_backoff as exponential_backoff
-from millrace.engine.whereabouts import reduced
+from millrace.engine.whereabouts import reduced, twin
 from millrace.errors import NotSupported
 from millrace.schema.states import StateType
 
@@ -204,7 +203,7 @@ class Task(Generic[P, R]):
         to = owner if self._kind == "classmethod" else instance
         if to is None or self._kind == "staticmethod":
             return self
-        bound = copy.copy(self)
+        bound = twin(self)
         bound.fn = cast(Any, self.fn).__get__(to, owner)
         bound.signature = Signature(bound.fn, self.signature.name)
         return bound

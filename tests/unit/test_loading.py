@@ -395,3 +395,18 @@ def test_a_run_whose_code_nobody_knows() -> None:
         load_flow_from_flow_run(run, client=client)
     with pytest.raises(InvalidInput, match="belongs to no deployment"):
         load_flow_from_flow_run(run.model_copy(update={"deployment_id": None}), client=client)
+
+
+def test_methods_of_an_importable_class_are_bound_to_their_own_instance() -> None:
+    write(
+        "jobs_of_instances.py",
+        "from millrace import flow, task\n\nclass Jobs:\n    def __init__(self, n): self.n = n\n"
+        "    @flow\n    def run(self): return self.n\n    @task\n    def part(self): return self.n\n",
+    )
+    sys.path.insert(0, str(Path.cwd()))
+    module = __import__("jobs_of_instances")
+    one, two = module.Jobs(1), module.Jobs(2)
+    for name in ("run", "part"):
+        first, second = getattr(one, name), getattr(two, name)
+        assert (first.fn(), second.fn()) == (1, 2), "binding one leaves the other alone"
+        assert getattr(module.Jobs, name).fn(two) == 2, "and the one of the class"
