@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -621,3 +623,38 @@ def test_a_stop_reaches_tasks_that_have_not_begun(client: Client) -> None:
         StateType.CANCELLED,
         StateType.PENDING,
     }
+
+
+SCRIPT = """
+from millrace import ProcessPoolTaskRunner, flow, task
+
+FACTOR = 3
+
+class Bad(Exception): ...
+
+@task
+def scaled(n):
+    if n == 0:
+        raise Bad("zero")
+    return n * FACTOR
+
+@flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+def scale():
+    bad = scaled.submit(0).result(raise_on_failure=False)
+    return scaled.map([1, 2]).result(), type(bad) is Bad
+
+print("RESULT", scale())
+"""
+
+
+def test_a_script_needs_no_guard(client: Client, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    assert "RESULT ([3, 6], True)" in done.stdout, done.stderr
+
+
+def test_without_dask_the_message_says_what_to_install() -> None:
+    program = "import sys; sys.modules['distributed'] = sys.modules['dask'] = None; from millrace import DaskTaskRunner"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert "PluginMissing" in done.stderr and "pip install 'millrace[dask]'" in done.stderr
