@@ -128,11 +128,13 @@ class Crew:
         try:
             call()
         finally:
-            self.places.release()
-            with self._lock:
-                self._open -= 1
-                if not self._open:
-                    self._lock.notify_all()
+            try:
+                self.places.release()
+            finally:
+                with self._lock:
+                    self._open -= 1
+                    if not self._open:
+                        self._lock.notify_all()
 
     def close(self, timeout: float | None = None) -> None:
         """Waits until every call has ended, so many seconds at most.
@@ -146,4 +148,6 @@ class Crew:
         with self._lock:
             while self._open and (deadline is None or time.monotonic() < deadline):
                 self._lock.wait(0.2)
+            if self._open:
+                return  # those that wait for a place still need a thread, if only to be told that they are cancelled
         self._threads.shutdown(wait=False)

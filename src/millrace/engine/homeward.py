@@ -27,6 +27,7 @@ from millrace.schema.events import Event
 Message = dict[str, Any]
 Send = Callable[[Message], object]
 
+_problems = logging.getLogger("millrace.engine")
 _home: ContextVar[Send | None] = ContextVar("millrace_home", default=None)
 _ways: list[Send] = []
 _RECORD = (
@@ -202,6 +203,12 @@ class Inbox:
         Args:
             message: as it came.
         """
+        try:
+            self._take(message)
+        except Exception as error:  # a screen that is gone, a handler of the user's: the call goes on
+            _problems.warning("what a task said in another process could not be passed on: %s", error)
+
+    def _take(self, message: Message) -> None:
         if "out" in message:
             stream = sys.stderr if message["out"] == "stderr" else sys.stdout
             stream.write(message["text"])

@@ -74,6 +74,7 @@ class WorkerProcess:
 
     Attributes:
         overdue: it was killed because the present call took too long.
+        settled: it has answered its last call.
 
     Args:
         initializer: called in it first, with its arguments; None for nothing.
@@ -91,7 +92,7 @@ class WorkerProcess:
         self._out: BinaryIO = self._process.stdout  # type: ignore[assignment]
         self._lock = threading.Lock()
         self._number = 0
-        self.overdue = False
+        self.overdue, self.settled = False, True
         _living.add(self)
         if initializer is not None:
             self._send(HELLO, travel.pack(initializer))
@@ -108,7 +109,7 @@ class WorkerProcess:
     def begin(self) -> None:
         """A call is to be made: from now on `stop` and `kill_later` mean this one."""
         self._number += 1
-        self.overdue = False
+        self.overdue = self.settled = False
 
     def call(self, flow: bytes, errand: bytes, take: Callable[[Message], object]) -> tuple[bool, bytes]:
         """Has a call made; whether it gave a value, and the value or the exception, packed.
@@ -128,6 +129,7 @@ class WorkerProcess:
                 if kind == MESSAGE:
                     take(json.loads(body))
                 else:
+                    self.settled = True
                     return kind == VALUE, body
         except (EOFError, OSError):
             raise CallLost(self._obituary()) from None
@@ -238,8 +240,10 @@ class ProcessPool:
         Args:
             process: of `take`.
         """
+        if not process.settled:
+            process.kill()  # whoever waited for its answer went away
         with self._lock:
-            if process.alive and not self._closed:
+            if process.settled and process.alive and not self._closed:
                 self._idle.append(process)
                 return
         process.close()
