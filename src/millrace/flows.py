@@ -330,10 +330,10 @@ class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def __call__(
-        self, *args: Any, return_state: bool = ..., wait_for: Iterable[Any] | None = ..., **kw: Any
+        self, /, *args: Any, return_state: bool = ..., wait_for: Iterable[Any] | None = ..., **kw: Any
     ) -> Any: ...
     def __call__(  # type: ignore[misc] # the function's own parameters cannot have these two names
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self, /, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
         """Runs the flow and gives its value; an `async def` flow is awaited, the items of a generator are taken.
 

@@ -325,6 +325,7 @@ class FlowRunSession:
         assert self.context is not None
         run = self.context.flow_run
         run.state, run.state_type, run.state_name = state, state.type, state.name
+        run.run_count = self.context.running
         with self.context.entered():
             if state.type is StateType.RUNNING:
                 again = f", run {self.context.running}" if self.context.running > 1 else ""

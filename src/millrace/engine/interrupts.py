@@ -243,7 +243,8 @@ class Stoppable:
             fn: the function, its arguments bound.
             seconds: the limit.
         """
-        work = asyncio.ensure_future(fn())
+        leaving: list[BaseException] = []
+        work = asyncio.ensure_future(_contained(fn, leaving))
         loop = work.get_loop()
         self._begin(lambda: loop.call_soon_threadsafe(work.cancel))
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -257,7 +258,10 @@ class Stoppable:
                     deadline = None
             if expired and work.cancelled():
                 raise TimeLimitReached(time_limit_message(seconds or 0))
-            return work.result()
+            value = work.result()
+            if leaving:
+                raise leaving[0]
+            return value
         except asyncio.CancelledError:
             await _cancelled(work)
             self.check()
@@ -287,6 +291,15 @@ class Stoppable:
     def _end(self) -> None:
         with self._lock:
             self._interrupt = None
+
+
+async def _contained(fn: Callable[[], Coroutine[Any, Any, Any]], leaving: list[BaseException]) -> Any:
+    """A task that ends by one of these two ends its loop at once, and nobody would say how the run ended."""
+    try:
+        return await fn()
+    except (SystemExit, KeyboardInterrupt) as error:
+        leaving.append(error)
+        return None
 
 
 async def _cancelled(work: asyncio.Future[Any]) -> None:

@@ -303,7 +303,7 @@ class Visualized:
     isgenerator: bool
     signature: Signature
 
-    def visualize(self, *args: Any, **kwargs: Any) -> Any:
+    def visualize(self, /, *args: Any, **kwargs: Any) -> Any:
         """The graph of the tasks and subflows the flow calls; a notebook shows it. That of an `async def` flow is
         awaited.
 

@@ -8,6 +8,7 @@ suspended.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import signal
 import sys
@@ -59,9 +60,16 @@ class ChildClient(Client):
         """Propose a state, unless it is for the worker to say."""
         proposed = body.state if isinstance(body, SetState) else body
         if isinstance(proposed, StateCreate) and self._held(id, proposed):
-            state = State(type=proposed.type, name=proposed.name, message=proposed.message)
+            state = self._seen_here(id, proposed)
             return OrchestrationResult(state=state, status=SetStateStatus.ACCEPT, details=AcceptDetails())
         return super().set_flow_run_state(id, body, **fields)
+
+    def _seen_here(self, id: UUID, proposed: StateCreate) -> State:
+        """What the run's own hooks are told: a termination that follows a cancellation is one."""
+        with contextlib.suppress(MillraceError):
+            if proposed.type is StateType.CRASHED and self.read_flow_run(id).state_type is StateType.CANCELLING:
+                return named("Cancelled", "Cancelled by request.")
+        return State(type=proposed.type, name=proposed.name, message=proposed.message)
 
     def _held(self, id: UUID, proposed: StateCreate) -> bool:
         if self.lease is None or self.lease.flow_run_id != id:
