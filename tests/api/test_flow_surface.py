@@ -213,6 +213,10 @@ class Shop:
     def static_below(n: int) -> int:
         return n
 
+    @task
+    def pick(self, what: str) -> str:
+        return f"{self.name} picks {what}"
+
     @flow(name="method items")
     def items(self, n: int) -> Any:
         for number in range(n):
@@ -236,6 +240,8 @@ def test_methods(client: Client) -> None:
     assert first.serialize_parameters({"what": a}) == {"what": "<Shop>"}
     assert asyncio.run(b.asell("tea")) == "b sells tea"
     assert Corner("c").sell("tea") == "corner: c sells tea"
+    picks = a.pick, b.pick
+    assert [pick("x") for pick in picks] == ["a picks x", "b picks x"]
     assert list(b.items("2")) == [("b", 0), ("b", 1)]
     threads = [threading.Thread(target=lambda shop: results.append(shop.sell("x")), args=(one,)) for one in (a, b) * 3]
     results: list[str] = []
