@@ -8,6 +8,7 @@ from millrace.errors import InvalidInput
 from millrace.schema.deployments import Deployment
 from millrace.schema.fields import new_id
 from millrace.schema.runs import FlowRun
+from millrace.server.process_template import PROCESS_TEMPLATE
 from millrace.workers.execution import configured, template_of
 from millrace.workers.jobs import Job
 from millrace.workers.process import ProcessKind, ProcessVariables, environment
@@ -102,3 +103,8 @@ def test_the_environment_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_template_takes_what_the_deployment_gives() -> None:
     template = template_of(ProcessKind)
     assert set(template["job_configuration"]) == set(template["variables"]["properties"])
+
+
+def test_the_pool_of_the_embedded_server_takes_what_a_process_worker_understands() -> None:
+    assert set(PROCESS_TEMPLATE["job_configuration"]) == set(template_of(ProcessKind)["job_configuration"])
+    assert set(PROCESS_TEMPLATE["variables"]["properties"]) == set(ProcessVariables.model_fields)

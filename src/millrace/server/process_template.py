@@ -11,6 +11,8 @@ PROCESS_TEMPLATE: JsonObject = {
         "labels": "{{ labels }}",
         "name": "{{ name }}",
         "stream_output": "{{ stream_output }}",
+        "requirements": "{{ requirements }}",
+        "virtualenv": "{{ virtualenv }}",
         "working_dir": "{{ working_dir }}",
     },
     "variables": {
@@ -50,6 +52,18 @@ PROCESS_TEMPLATE: JsonObject = {
                 "default": None,
                 "description": "The directory the run starts in; empty: where its code lies.",
                 "title": "Working Directory",
+            },
+            "virtualenv": {
+                "anyOf": [{"format": "path", "type": "string"}, {"type": "null"}],
+                "default": None,
+                "description": "Run with the Python of this environment, which has Millrace.",
+                "title": "Virtual Environment",
+            },
+            "requirements": {
+                "items": {"type": "string"},
+                "description": "Packages the job needs beside the worker's own, as pip takes them.",
+                "title": "Requirements",
+                "type": "array",
             },
         },
         "type": "object",

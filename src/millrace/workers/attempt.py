@@ -11,8 +11,9 @@ from typing import Any
 
 from millrace import settings
 from millrace.errors import Busy, MillraceError, ServerUnavailable
+from millrace.schema.states import named
 from millrace.workers import output
-from millrace.workers.ending import settle
+from millrace.workers.ending import propose, settle
 from millrace.workers.execution import Execution
 from millrace.workers.jobs import Job
 
@@ -29,32 +30,44 @@ class Attempt:
 
     Args:
         job: the job.
-        execution: where it executes.
+        start: starts it, or finds it where it was started before. It may take minutes, to pull an image or to make an
+            environment; the lease is extended meanwhile.
         client: the client.
         on_end: called when it is settled.
-        keep_output: send what it prints as log lines.
     """
 
     def __init__(
-        self,
-        job: Job,
-        execution: Execution,
-        client: Any,
-        on_end: Callable[[Attempt], None],
-        *,
-        keep_output: bool = True,
+        self, job: Job, start: Callable[[], Execution], client: Any, on_end: Callable[[Attempt], None]
     ) -> None:
         self.job = job
         self.cancelling = False
         self.ended = False
-        self._execution = execution
+        self._start = start
         self._client = client
         self._on_end = on_end
-        self._tail = output.OutputTail(job) if keep_output else None
         self._deadline: float | None = None
         self._lost = False
         self._left_alone = threading.Event()
-        self.thread = threading.Thread(target=self._watch, name=f"millrace-job-{job.flow_run_id}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"millrace-job-{job.flow_run_id}", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            execution = self._start()
+        except (MillraceError, OSError) as error:
+            self.ended = True
+            self._not_started(error)
+        else:
+            self._watch(execution, output.OutputTail(self.job) if self.job.keep_output else None)
+        if not self._left_alone.is_set() or self.ended:
+            self._on_end(self)
+
+    def _not_started(self, error: Exception) -> None:
+        log.warning("Run %s could not be started: %s", self.job.flow_run_name, error)
+        if not self._lost:
+            client = self._client.with_lease(self.job.lease) if self.job.lease else self._client
+            with contextlib.suppress(MillraceError):
+                propose(client, self.job, named("Crashed", f"The run could not be started: {error}"))
+        self.job.forget()
 
     def cancel(self) -> None:
         """End it: its process tree gets the grace of the settings, then it is killed."""
@@ -75,29 +88,28 @@ class Attempt:
         """Stop watching; the process lives on and another worker takes it over."""
         self._left_alone.set()
 
-    def _watch(self) -> None:
+    def _watch(self, execution: Execution, tail: output.OutputTail | None) -> None:
         reason: str | None = None
         shipped = time.monotonic()
-        while not self._execution.wait(_LOOK):
+        while not execution.wait(_LOOK):
             if self._left_alone.is_set():
                 return
             if self.cancelling:
-                reason = self._execution.end(settings.current().cancel_grace_seconds)
+                reason = execution.end(settings.current().cancel_grace_seconds)
                 break
             if self._deadline is not None and time.monotonic() >= self._deadline:
-                self._execution.end(0.0)
+                execution.end(0.0)
                 break
-            if self._tail is not None and time.monotonic() - shipped >= _SHIP:
-                output.ship(self._tail, self._client)
+            if tail is not None and time.monotonic() - shipped >= _SHIP:
+                output.ship(tail, self._client)
                 shipped = time.monotonic()
         self.ended = True
-        self._settle(reason)
-        self._on_end(self)
+        self._settle(execution, tail, reason)
 
-    def _settle(self, reason: str | None) -> None:
+    def _settle(self, execution: Execution, tail: output.OutputTail | None, reason: str | None) -> None:
         while not self._left_alone.is_set():
             try:
-                settle(self.job, self._execution, self._client, self._tail, reason, ours=not self._lost)
+                settle(self.job, execution, self._client, tail, reason, ours=not self._lost)
             except (ServerUnavailable, Busy):
                 # The note stays until the server has heard; whoever works here then tells it.
                 self._left_alone.wait(1.0)

@@ -34,6 +34,7 @@ class Job(Model):
     pool: str | None = None
     kind: str = "process"
     container: str | None = None
+    keep_output: bool = True
     pid: int = 0
     create_time: float = 0.0
     worker_pid: int = 0

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from millrace import plugins
 from millrace.client.endpoint import Endpoint
 from millrace.errors import InvalidInput
 from millrace.schema.fields import Model
@@ -47,6 +48,14 @@ class ProcessVariables(Model):
     stream_output: bool = Field(True, title="Stream Output", description="Keep what the process prints with the logs.")
     working_dir: Path | None = Field(
         None, title="Working Directory", description="Where the process runs; unset: a directory of its own."
+    )
+    virtualenv: Path | None = Field(
+        None, title="Virtual Environment", description="Run with the Python of this environment, which has Millrace."
+    )
+    requirements: list[str] = Field(
+        default_factory=list,
+        title="Requirements",
+        description="Packages the job needs beside the worker's own, as pip takes them. An environment is made once.",
     )
 
     @field_validator("env", mode="before")
@@ -149,10 +158,14 @@ class ProcessKind:
         cwd = self._directory(job, config)
         job.out.parent.mkdir(parents=True, exist_ok=True)
         argv = shlex.split(config.command or "python -m millrace.workers.child")
+        python = _interpreter(config)
         if argv[0] == "python":
-            argv[0] = sys.executable  # this one has Millrace, whatever PATH says
+            argv[0] = str(python or sys.executable)  # this one has Millrace, whatever PATH says
+        if python is not None:
+            env["VIRTUAL_ENV"] = str(python.parents[1])
+            env["PATH"] = f"{python.parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         launch = Launch(argv, env, cwd, job.out)
-        if self._warm is not None and not config.command and _plain(env):
+        if self._warm is not None and not config.command and python is None and _plain(env):
             try:
                 return self._warm.start(launch)
             except WarmFailed:
@@ -179,6 +192,16 @@ class ProcessKind:
                 "Create it, or deploy again with another job variable 'working_dir'."
             )
         return directory
+
+
+def _interpreter(config: ProcessVariables) -> Path | None:
+    if config.virtualenv is not None and config.requirements:
+        raise InvalidInput("A job has either the job variable virtualenv or requirements.")
+    if config.virtualenv is not None:
+        return plugins.load("millrace.workers.environments:of_virtualenv")(config.virtualenv)  # type: ignore[no-any-return]
+    if config.requirements:
+        return plugins.load("millrace.workers.environments:of_requirements")(config.requirements)  # type: ignore[no-any-return]
+    return None
 
 
 def _plain(env: Mapping[str, str]) -> bool:

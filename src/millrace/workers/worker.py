@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 from uuid import UUID
@@ -29,12 +30,12 @@ from millrace.schema.runs import (
     StateCondition,
     StateTypeCondition,
 )
-from millrace.schema.states import StateType, named
+from millrace.schema.states import StateType
 from millrace.workers import claims, jobs
 from millrace.workers.attempt import Attempt
 from millrace.workers.claims import Claimed, Leased, Polled, Source
-from millrace.workers.ending import propose, release
-from millrace.workers.execution import KINDS, Kind, configured, template_of
+from millrace.workers.ending import release
+from millrace.workers.execution import KINDS, Execution, Kind, configured, template_of
 from millrace.workers.process import ProcessKind
 
 log = logging.getLogger("millrace.worker")
@@ -234,27 +235,20 @@ class Worker:
         if self._stopping.is_set() and lease is not None:
             self._try(lambda: release(fenced, job, "the worker was stopped"))
             return
-        try:
-            self._start(client, claimed, job)
-        except (MillraceError, OSError) as error:
-            log.warning("Run %s could not be started: %s", flow_run.name, error)
-            text = f"The run could not be started: {error}"
-            self._try(lambda: propose(fenced, job, named("Crashed", text)))
-            job.forget()
+        self._watch(Attempt(job, lambda: self._start(client, claimed, job), client, self._ended))
 
-    def _start(self, client: Any, claimed: Claimed, job: jobs.Job) -> None:
+    def _start(self, client: Any, claimed: Claimed, job: jobs.Job) -> Execution:
         config: Any = configured(self._kind.variables, claimed.template, claimed.deployment, claimed.flow_run)
         earlier = jobs.read(job.directory)
         if earlier is not None:
             self._kind.oust(earlier)
-        job.kind = self._kind.type
+        job.kind, job.keep_output = self._kind.type, config.stream_output
         job.write()
         execution = self._kind.start(job, config)
         job.write()
-        attempt = Attempt(job, execution, client, self._ended, keep_output=config.stream_output)
-        self._watch(attempt)
         place = FlowRunUpdate(infrastructure_pid=execution.place)
         self._try(lambda: client.update_flow_run(job.flow_run_id, place))
+        return execution
 
     def _watch(self, attempt: Attempt) -> None:
         with self._lock:
@@ -283,7 +277,7 @@ class Worker:
             execution = self._kind.find(job)
             job.write()
             log.info("Taking over run %s.", job.flow_run_name)
-            self._watch(Attempt(job, execution, client, self._ended))
+            self._watch(Attempt(job, partial(_found, execution), client, self._ended))
 
     # -- care: leases, cancellation, heartbeats
 
@@ -342,6 +336,10 @@ class Worker:
             runs = FlowRunFilter(id=IdCondition(any_=list(chunk)), state=wanted)
             for flow_run in client.read_flow_runs(FlowRunQuery(flow_runs=runs)):
                 chunk[flow_run.id].cancel()
+
+
+def _found(execution: Execution) -> Execution:
+    return execution
 
 
 def _hasty(client: Any) -> Any:
