@@ -20,7 +20,6 @@ from millrace.engine.declared import (
     check_characters,
     check_name,
     check_run_name,
-    copied,
     forward,
     function_name,
     generates,
@@ -209,11 +208,7 @@ class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
         to = owner if self.isclassmethod else instance
         if to is None or self.isstaticmethod or self.ismethod:
             return self
-<<<<<<< HEAD
         bound = twin(self)
-=======
-        bound = copied(self)
->>>>>>> 5fafed5 (Methods as flows and tasks are copied by hand: a pickle by name would bind all instances to one)
         # The instance is in this copy and in nothing that two of them share.
         bound.fn = cast(Any, bound).__wrapped__ = cast(Any, MethodType(self.fn, to))
         bound.signature = self._bound_signature

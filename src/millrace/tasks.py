@@ -14,7 +14,6 @@ from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, overl
 from millrace import settings
 from millrace.engine.caching import NO_CACHE, CachePolicy, source_of
 from millrace.engine.caching import task_input_hash as task_input_hash
-from millrace.engine.declared import copied
 from millrace.engine.futures import FutureList, TaskFuture
 from millrace.engine.mapping import calls_of
 from millrace.engine.parameters import RESERVED, Signature, filled
@@ -204,11 +203,7 @@ class Task(Generic[P, R]):
         to = owner if self._kind == "classmethod" else instance
         if to is None or self._kind == "staticmethod":
             return self
-<<<<<<< HEAD
         bound = twin(self)
-=======
-        bound = copied(self)
->>>>>>> 5fafed5 (Methods as flows and tasks are copied by hand: a pickle by name would bind all instances to one)
         bound.fn = cast(Any, self.fn).__get__(to, owner)
         bound.signature = Signature(bound.fn, self.signature.name)
         return bound

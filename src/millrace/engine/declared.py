@@ -6,12 +6,11 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypedDict, cast
 
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
 
 Hook = Callable[..., Any]
-T = TypeVar("T")
 _BANNED = "/%&><"
 NotSet: Any = type("NotSet", (), {"__repr__": lambda self: "NotSet", "__bool__": lambda self: False})()
 """What `with_options` has where None would say something: leave it as it is."""
@@ -138,10 +137,3 @@ def source_hash(fn: Callable[..., Any]) -> str | None:
     except (OSError, TypeError):
         return None
     return hashlib.sha256(source).hexdigest()[:32]
-
-
-def copied(thing: T) -> T:
-    """A shallow copy. Not `copy.copy`: that goes by how a thing is pickled, and these are pickled by their name."""
-    made = object.__new__(type(thing))
-    vars(made).update(vars(thing))
-    return made
