@@ -262,15 +262,16 @@ class Task(Generic[P, R]):
 
     def plan(self, submitted: bool, persists: bool) -> TaskPlan:
         """What the conversation of a run has to know, for the engine."""
-        cached = self.cache_policy != NO_CACHE or self.result_storage_key is not None
+        hooked = self.on_running_hooks or self.on_completion_hooks or self.on_failure_hooks
+        cached = persists and (self.cache_policy != NO_CACHE or self.result_storage_key is not None)
         return TaskPlan(
             self.retries,
             self._delay,
             self.retry_condition_fn is not None,
             submitted,
-            persists and cached and not settings.current().task_disable_caching,
+            cached and not settings.current().task_disable_caching,
             persists,
-            frozenset(kind for kind in _HOOKS if self.hooks(kind)),
+            frozenset(kind for kind in _HOOKS if self.hooks(kind)) if hooked else frozenset(),
         )
 
     def hooks(self, kind: StateType) -> list[Hook]:

@@ -356,7 +356,8 @@ class TaskRunSession:
 
     def ending(self, step: Step, outcome: Outcome) -> RunState:
         """The final state, with value and exception."""
-        state = run_state(state_of(self.facts, step), outcome.value, outcome.error)
+        state = state_of(self.facts, step, RunState)
+        state._value, state._error, state._has_value = outcome.value, outcome.error, step.type is StateType.COMPLETED
         if self.result is not None and step.data is not None:
             state.stored_in(self.result.store, keep_value=self.task.cache_result_in_memory)
         return state
