@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, Token, copy_context
@@ -53,6 +54,7 @@ class FlowRunContext:
         pauses: how many pauses without a key of their own each try has come to.
         lineage: which task runs values came from.
         label: set in a task's own process, so that task runs begun there are not taken for those of another.
+        began: when it began here, in seconds since the epoch.
     """
 
     flow: Any
@@ -75,6 +77,7 @@ class FlowRunContext:
     pauses: dict[int, Iterator[int]] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=Lineage)
     label: str = ""
+    began: float = field(default_factory=time.time)
 
     @staticmethod
     def get() -> FlowRunContext | None:

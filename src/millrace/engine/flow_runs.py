@@ -14,8 +14,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
-from millrace import settings
+from millrace import plugins, settings
 from millrace.client.locate import revive
 from millrace.engine import protocol
 from millrace.engine.beginning import Beginning
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("millrace.flow_runs")
 STOP_SECONDS = 5.0
+_called_here: set[UUID] = set()
+"""The runs of this process that are nobody's part."""
 
 
 class FlowLike(Protocol):
@@ -196,6 +199,8 @@ class FlowRunSession:
         self.context.parent = self.parent
         if self.beginning.ends_process:
             belong_to(self.context)
+        if self.parent is None:
+            _called_here.add(run.id)
         if lease is not None:
             keeper().hold(Held(lease, base, self.context.stoppable, self.beginning.ends_process))
 
@@ -305,9 +310,13 @@ class FlowRunSession:
         if isinstance(error, RunSuspended):  # tasks that run do so to their end
             self.context.stoppable.suspension = error
             return
-        if isinstance(error, TimeLimitReached) or not isinstance(error, Exception):
+        asked = self.context.stoppable.reason is not None
+        if asked or isinstance(error, TimeLimitReached) or not isinstance(error, Exception):
             for child in list(self.context.children):
                 child.stop(RunCancelled("The flow run was stopped."))
+            if self.parent is None and not self.beginning.claimed:  # of a worker's run, the worker ends all processes
+                end_since = plugins.load("millrace.engine.offspring:end_since")
+                end_since(self.context.began, len(_called_here - {self.context.flow_run.id}))
         log_failure(_log, "Raised", error)
 
     def end_call(self, context: FlowRunContext) -> None:
@@ -376,6 +385,7 @@ class FlowRunSession:
         if self.context is None:
             return
         keeper().release(self.context.flow_run.id)
+        _called_here.discard(self.context.flow_run.id)
         self.beginning.ended(self.context.flow_run.state, None)
         if self.beginning.claimed:
             recorder().flush(STOP_SECONDS, logs=True)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from millrace.engine import results
-from millrace.engine.interrupts import Alarm
+from millrace.engine.interrupts import Alarm, Stopped
 from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.states import State, StateDetails, StateType
 
@@ -198,6 +198,8 @@ def of_interruption(error: BaseException) -> Outcome:
         return Outcome(StateType.CANCELLED, "Cancelled", "The asyncio task was cancelled.", error=error)
     if isinstance(error, RunCancelled):
         return Outcome(StateType.CANCELLED, "Cancelled", str(error) or "Cancelled.", error=error)
+    if isinstance(error, Stopped):
+        return Outcome(StateType.CANCELLED, "Cancelled", "The enclosing run was stopped.", error=error)
     if isinstance(error, Alarm):
         return Outcome(StateType.CANCELLED, "Cancelled", "The enclosing run reached its time limit.", error=error)
     if isinstance(error, SystemExit):

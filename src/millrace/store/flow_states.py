@@ -15,6 +15,7 @@ from millrace.schema.fields import new_id
 from millrace.schema.flows import FlowCreate
 from millrace.schema.runs import BeginRun, BegunRun, FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import (
+    TERMINAL,
     AbortDetails,
     AcceptDetails,
     OrchestrationResult,
@@ -30,7 +31,8 @@ from millrace.schema.states import (
 from millrace.store import flow_runs, flows, history, inputs, slots
 from millrace.store.database import Transaction
 from millrace.store.history import Run
-from millrace.store.tables import deployments
+from millrace.store.tables import deployments, task_runs
+from millrace.store.tables import flow_runs as runs
 
 S = StateType
 
@@ -59,7 +61,22 @@ def propose(tx: Transaction, run: Run, proposed: StateCreate, *, force: bool = F
     if decision.state is None or decision.state is current:
         return decision
     after = history.move(tx, run, decision.state, **_beside(tx, run, current, decision))
+    if decision.state.type in (S.CANCELLING, S.CANCELLED):
+        _cancel_parts(tx, run["id"])
     return Decision(decision.status, State.model_validate(after["state"]), decision.reason, decision.delay_seconds)
+
+
+_OVER = [kind.value for kind in (*TERMINAL, S.CANCELLING)]
+
+
+def _cancel_parts(tx: Transaction, id: UUID) -> None:
+    """A run is cancelled with the runs of deployments that it asked for as its parts, which have their own workers."""
+    stand_ins = select(task_runs.c.id).where(task_runs.c.flow_run_id == id)
+    parts = select(runs).where(
+        runs.c.parent_task_run_id.in_(stand_ins), runs.c.deployment_id.is_not(None), runs.c.state_type.not_in(_OVER)
+    )
+    for part in tx.connection.execute(parts).mappings().all():
+        propose(tx, dict(part), named("Cancelling", "The run that it is part of was cancelled."))
 
 
 def facts_of(tx: Transaction, run: Run, *, force: bool = False) -> Facts:

@@ -1,0 +1,147 @@
+"""Cancelling reaches tasks, subflows, runs of deployments and processes: in scripts, and on workers."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+from yard import Yard, open_yard
+
+from millrace.client.handle import RunHandle
+from millrace.schema.runs import FlowRun
+from millrace.schema.states import StateType
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    yield from open_yard(tmp_path, monkeypatch, MILLRACE_CANCEL_GRACE_SECONDS="2")
+
+
+SCRIPT = """
+import signal, subprocess, sys, time
+from millrace import flow, task
+
+signal.signal(signal.SIGINT, {handler})
+MARK = "import time; time.sleep(300)  # {mark}"
+
+@task
+def loops(n):
+    while True:
+        time.sleep(0.05)
+
+@task
+def starts():
+    subprocess.run([sys.executable, "-c", MARK])
+
+@task
+def after(x):
+    return x
+
+@flow(name="inner")
+def inner():
+    subprocess.Popen([sys.executable, "-c", MARK], start_new_session=True)
+    while True:
+        time.sleep(0.05)
+
+def hook(flow, run, state):
+    print("HOOK", state.name, flush=True)
+
+@flow(name="outer", on_cancellation=[hook])
+def outer():
+    first = loops.submit(0)
+    loops.map([1, 2])
+    starts.submit()
+    after.submit(first)
+    inner()
+
+outer()
+"""
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if mark in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def only(yard: Yard, name: str) -> FlowRun:
+    [run] = yard.client.read_flow_runs(flows={"name": {"any_": [name]}})
+    return run
+
+
+@pytest.mark.parametrize("how", ["handle"])
+def test_a_cancelled_script_leaves_nothing_running(yard: Yard, how: str) -> None:
+    mark = f"run-{uuid4()}"
+    file = yard.code / "script.py"
+    # a shell's background jobs ignore SIGINT, and so does what they start
+    handler = "signal.SIG_IGN" if how == "in-background" else "signal.default_int_handler"
+    file.write_text(SCRIPT.replace("{mark}", mark).replace("{handler}", handler))
+    out = yard.code / "out.txt"
+    with out.open("wb") as told:
+        script = subprocess.Popen([sys.executable, file], stdout=told, stderr=told, start_new_session=True)
+    yard.processes.append(script)
+    try:
+        yard.until(lambda: len(marked(mark)) == 2, 60)
+        if how != "interrupt":
+            assert RunHandle(only(yard, "outer").id).cancel().type is StateType.CANCELLING
+        else:
+            script.send_signal(signal.SIGINT)
+        assert script.wait(60) != 0
+        yard.until(lambda: not marked(mark), 10)
+    finally:
+        for process in marked(mark):
+            process.kill()
+    for name in ("outer", "inner"):
+        run = yard.wait(only(yard, name), seconds=20)
+        assert run.state_type is StateType.CANCELLED, (name, run.state, out.read_text()[-3000:])
+    run = only(yard, "outer")
+    tasks = yard.client.read_task_runs(task_runs={"flow_run_id": {"any_": [run.id]}}, limit=50)
+    names = {one.name: one.state_name for one in tasks}
+    assert {names[f"loops-{number}"] for number in range(3)} == {"Cancelled"}, names
+    assert all(one.state is not None and (one.state.is_final() or one.state.is_pending()) for one in tasks), names
+    assert "HOOK Cancelled" in out.read_text()
+
+
+PARENT = """
+from millrace import run_deployment
+
+@flow
+def job():
+    note("begin")
+    run_deployment("child/c", timeout=0)
+    run_deployment("child/c")
+"""
+
+CHILD = """
+@flow(name="child")
+def child():
+    note("child")
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    time.sleep(300)
+"""
+
+
+def test_runs_of_deployments_are_cancelled_with_the_run_they_are_part_of(yard: Yard) -> None:
+    yard.deployment(CHILD, function="child", name="c")
+    run = yard.run(yard.deployment(PARENT, name="p"))
+    yard.start_worker()
+
+    def children() -> list[FlowRun]:
+        return yard.client.read_flow_runs(flows={"name": {"any_": ["child"]}})
+
+    yard.until(lambda: len(children()) == 2 and all(yard.entries(one, "child") for one in children()), 60)
+    parts = children()
+    RunHandle(run.id).cancel()
+    for one in (run, *parts):
+        assert yard.wait(one, seconds=60).state_type is StateType.CANCELLED
+        yard.until(lambda one=one: not yard.labelled(one))
