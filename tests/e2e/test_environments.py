@@ -43,9 +43,10 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     name = "tinypkg-VERSION-py3-none-any.whl"
     with zipfile.ZipFile(Path(directory) / name, "w") as wheel:
         wheel.writestr("tinypkg.py", Path("tinypkg.py").read_text())
-        wheel.writestr("tinypkg-VERSION.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tinypkg\\nVersion: VERSION\\n")
-        wheel.writestr("tinypkg-VERSION.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("tinypkg-VERSION.dist-info/RECORD", "")
+        info = "tinypkg-VERSION.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: tinypkg\\nVersion: VERSION\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
     return name
 """
 
