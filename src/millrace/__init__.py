@@ -72,10 +72,13 @@ if TYPE_CHECKING:
     from millrace.engine.states import Completed as Completed
     from millrace.engine.states import Failed as Failed
     from millrace.engine.task_options import exponential_backoff as exponential_backoff
+    from millrace.entrypoints import EntrypointType as EntrypointType
     from millrace.flows import Flow as Flow
     from millrace.flows import flow as flow
     from millrace.jupyter.forms import deploy_form as deploy_form
     from millrace.jupyter.monitor import watch as watch
+    from millrace.schema.deployments import ConcurrencyLimitConfig as ConcurrencyLimitConfig
+    from millrace.schema.deployments import ConcurrencyLimitStrategy as ConcurrencyLimitStrategy
     from millrace.schema.states import State as State
     from millrace.schema.states import StateType as StateType
     from millrace.tasks import Task as Task
@@ -91,7 +94,10 @@ _NAMES = {
     "Completed": "millrace.engine.states",
     "CompressedSerializer": "millrace.engine.serializers",
     "Cron": "millrace.schedules",
+    "ConcurrencyLimitConfig": "millrace.schema.deployments",
+    "ConcurrencyLimitStrategy": "millrace.schema.deployments",
     "DEFAULT": "millrace.engine.caching",
+    "EntrypointType": "millrace.entrypoints",
     "FLOW_PARAMETERS": "millrace.engine.caching",
     "DaskTaskRunner": "millrace.engine.dask_runner",
     "Failed": "millrace.engine.states",

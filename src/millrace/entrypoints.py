@@ -20,6 +20,7 @@ import sys
 import tempfile
 import traceback
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import MethodType, ModuleType
 from typing import Any, Literal, Protocol, cast
@@ -31,6 +32,20 @@ from millrace.schema.states import State
 Kind = Literal["file", "module", "cell", "notebook"]
 _NAME = r"[^\W\d]\w*"
 _PATH = rf"{_NAME}(\.{_NAME})*"
+
+
+class EntrypointType(StrEnum):
+    """How a deployment names the code of a flow object.
+
+    Attributes:
+        FILE_PATH: `path/to/file.py:function`; a flow of a notebook's cells is exported to such a file.
+        MODULE_PATH: `package.module.function`, importable where it runs.
+        NOTEBOOK_PATH: `path/to/book.ipynb:function`: the notebook's file, as it was saved, is where the flow is.
+    """
+
+    FILE_PATH = "file_path"
+    MODULE_PATH = "module_path"
+    NOTEBOOK_PATH = "notebook_path"
 
 
 class Runnable(Protocol):

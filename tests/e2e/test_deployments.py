@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,18 +14,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nbformat
 import psutil
 import pytest
 from nbclient import NotebookClient
 from yard import POOL, Yard, open_yard
 
-from millrace import Cron, Interval, flow, settings
+from millrace import Cron, Flow, Interval, flow, settings
+from millrace.deployments import triggers
 from millrace.deployments.batch import deploy
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.deployments.notebook import deploy_notebook
 from millrace.deployments.serve import serve
 from millrace.deployments.timing import schedules_from
+from millrace.entrypoints import EntrypointType
 from millrace.errors import (
     EntrypointError,
     InvalidInput,
@@ -34,6 +39,7 @@ from millrace.errors import (
     ScheduleError,
 )
 from millrace.schema.artifacts import ArtifactFilter, ArtifactQuery
+from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, ConcurrencyOptions
 from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery
 from millrace.schema.flows import IdCondition
 from millrace.schema.runs import FlowRun
@@ -64,6 +70,8 @@ def test_one_kind_of_schedule_only() -> None:
         here.to_deployment("d", cron="every monday")
     with pytest.raises(ScheduleError, match="is no schedule"):
         here.to_deployment("d", schedules=["* * * * *"])
+    with pytest.raises(ScheduleError, match="no option 'often'"):
+        here.to_deployment("d", schedules=[{"schedule": {"cron": "@daily"}, "often": True}])
 
 
 def test_the_ways_to_give_schedules() -> None:
@@ -72,6 +80,10 @@ def test_the_ways_to_give_schedules() -> None:
     both = here.to_deployment("d", schedules=[Interval(60), Cron("0 9 * * *", timezone="Europe/Oslo")])
     assert [type(one.schedule).__name__ for one in both.schedules] == ["IntervalSchedule", "CronSchedule"]
     assert here.to_deployment("d").schedules == []
+    short = {"cron": "@daily", "timezone": "Europe/Oslo", "active": False, "slug": "s", "parameters": {"n": 2}}
+    long = {"schedule": {"cron": "@daily", "timezone": "Europe/Oslo"}, "active": False, "slug": "s"}
+    given = here.to_deployment("d", schedules=[short, {**long, "parameters": {"n": 2}}]).schedules
+    assert given[0] == given[1] == Cron("@daily", "Europe/Oslo", active=False, slug="s", parameters={"n": 2})
     local = schedules_from(cron="0 9 * * *", timezone="Europe/Oslo")
     assert local[0].schedule.timezone == "Europe/Oslo"
 
@@ -86,30 +98,101 @@ def test_parameters_are_checked_before_anything_is_made() -> None:
 
 def test_arguments_that_need_a_pool() -> None:
     for options, what in (
-        ({"work_queue_name": "q"}, "A work queue"),
-        ({"job_variables": {"env": {}}}, "Job variables"),
+        ({"work_queue_name": "q"}, "A work queue can only be given with a work pool: .*work_queue_name='q'"),
+        ({"job_variables": {"env": {}}}, "Job variables can only be given with a work pool: .*job_variables={'env'"),
     ):
-        with pytest.raises(InvalidInput, match=f"{what} can only be given with a work pool"):
+        with pytest.raises(InvalidInput, match=rf"{what}.*Add work_pool_name="):
             here.to_deployment("d", **options).apply()
-    with pytest.raises(InvalidInput, match="An image can only be given with a work pool"):
-        here.to_deployment("d").apply(image="repo/image:tag")
+    with pytest.raises(InvalidInput, match=r"An image can only .*'here/d' has image='r/i:t'"):
+        here.to_deployment("d").apply(image="r/i:t")
     with pytest.raises(InvalidInput, match="at least one deployment"):
         deploy()
+    with pytest.raises(InvalidInput, match="at least one deployment"):
+        serve()
     with pytest.raises(InvalidInput, match="belongs to the pool 'p'"):
         serve(here.to_deployment("d", work_pool_name="p"))
 
 
 def test_options_that_there_are_not() -> None:
-    with pytest.raises(InvalidInput, match="no option 'colour'"):
-        here.to_deployment("d", colour="red")
-    with pytest.raises(InvalidInput, match="automations"):
-        here.to_deployment("d", triggers=[object()])
-    with pytest.raises(InvalidInput, match="concurrency_limit"):
-        here.to_deployment("d", concurrency_limit={"limit": "many"})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        here.to_deployment("d", colour="red")  # type: ignore[call-arg]
+    with pytest.raises(InvalidInput, match=r"no trigger.*\{'expect'"):
+        triggers.require(None, [5])
+    with pytest.raises(InvalidInput, match="say opposite things"):
+        RunnerDeployment.from_flow(here, "d", paused=True, is_schedule_active=True)
+    assert RunnerDeployment.from_flow(here, "d", is_schedule_active=False).paused is True
+    with pytest.raises(InvalidInput, match=r"entrypoint_type cannot be 'cell'.*EntrypointType.NOTEBOOK_PATH"):
+        here.to_deployment("d", entrypoint_type="cell")  # type: ignore[arg-type]
+    with pytest.raises(EntrypointError, match=r"in which notebook.*from_entrypoint\('book.ipynb:here'"):
+        here.to_deployment("d", entrypoint_type=EntrypointType.NOTEBOOK_PATH)
+    with pytest.raises(InvalidInput, match="/ % & > <"):
+        RunnerDeployment.from_flow(here, "a/b")
+    with pytest.raises(InvalidInput, match=r"where the code of the deployment 'x' is.*from_flow"):
+        RunnerDeployment(name="x").apply()
+    with pytest.raises(InvalidInput, match="tags cannot be 'x'"):
+        here.to_deployment("d", tags="x")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"end its URL in \.git"):
         RunnerDeployment.from_storage("https://example.org/code", "a.py:b", "d")
     with pytest.raises(PullFailed, match="no directory"):
         type(here).from_source("/no/such/directory", "a.py:b")
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ({"limit": "many"}, "limit: Input should be a valid integer"),
+        ({"limit": 1, "collision_strategy": "DROP"}, "collision_strategy: Input should be 'ENQUEUE' or 'CANCEL_NEW'"),
+        ({"limit": 1, "grace_period_seconds": 5}, "grace_period_seconds: .*60"),
+        ({"limit": 1, "colour": "red"}, "no field 'colour'; there are"),
+        (-1, "greater than or equal to 0"),
+        ("3", "Give a number, or ConcurrencyLimitConfig"),
+        (True, "cannot be True"),
+    ],
+)
+def test_limits_that_cannot_be(limit: Any, why: str) -> None:
+    with pytest.raises(InvalidInput, match=f"concurrency_limit .*{why}"):
+        here.to_deployment("d", concurrency_limit=limit)
+
+
+def test_the_ways_to_give_a_limit() -> None:
+    config = ConcurrencyLimitConfig(limit=2, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    for limit in (config, {"limit": 2, "collision_strategy": "CANCEL_NEW"}):
+        made = here.to_deployment("d", concurrency_limit=limit)
+        assert made.concurrency_limit == 2
+        assert made.concurrency_options == ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    assert here.to_deployment("d", concurrency_limit=3).concurrency_options is None
+
+
+REFERENCE = {
+    "to_deployment": "name interval cron rrule paused schedules concurrency_limit parameters triggers description tags "
+    "version enforce_parameter_schema work_pool_name work_queue_name job_variables entrypoint_type",
+    "deploy": "name work_pool_name image build push work_queue_name job_variables interval cron rrule paused schedules "
+    "concurrency_limit triggers parameters description tags version enforce_parameter_schema entrypoint_type "
+    "print_next_steps ignore_warnings",
+    "serve": "name interval cron rrule paused schedules global_limit triggers parameters description tags version "
+    "enforce_parameter_schema pause_on_shutdown print_starting_message limit webserver entrypoint_type",
+}
+_OF_ALL = (
+    "name interval cron rrule paused schedules schedule is_schedule_active parameters triggers description tags "
+    "version enforce_parameter_schema work_pool_name work_queue_name job_variables"
+)
+REFERENCE_MAKERS = {
+    "from_flow": f"flow {_OF_ALL} entrypoint_type",
+    "from_entrypoint": f"entrypoint {_OF_ALL}",
+    "from_storage": f"storage entrypoint {_OF_ALL}",
+    "apply": "work_pool_name image",
+}
+
+
+@pytest.mark.parametrize(("owner", "names"), [(Flow, REFERENCE), (RunnerDeployment, REFERENCE_MAKERS)])
+def test_the_arguments_and_their_order_are_those_of_the_reference(owner: Any, names: dict[str, str]) -> None:
+    for method, expected in names.items():
+        parameters = inspect.signature(getattr(owner, method)).parameters.values()
+        ordered = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
+        assert ordered == expected.split(), method
+        assert not [one for one in parameters if one.kind is one.VAR_KEYWORD], method
+        documented = inspect.getdoc(getattr(owner, method)) or ""
+        assert not [one.name for one in parameters if one.name not in ("self",) and one.name not in documented], method
 
 
 def test_a_flow_of_a_file_is_found_beside_it() -> None:
@@ -118,7 +201,7 @@ def test_a_flow_of_a_file_is_found_beside_it() -> None:
     assert made.entrypoint == "test_deployments.py:here"
     assert made.path == Path(__file__).parent
     assert made.version and len(made.version) == 32
-    assert (made.concurrency_limit, made.collision_strategy) == (2, "CANCEL_NEW")
+    assert made.concurrency_limit == 2
 
 
 # -- with a server
@@ -334,7 +417,7 @@ from millrace import flow
 def etl(n: int = 2):
     return n
 if __name__ == "__main__":
-    etl.serve("served", interval=3600, tags=["x"])
+    etl.serve("served", interval=3600, tags=["x"], webserver=PORT)
 """
 
 
@@ -344,9 +427,14 @@ def _deployment(yard: Yard, flow_name: str, name: str) -> Any:
 
 
 def test_a_script_serves_until_it_is_interrupted(yard: Yard) -> None:
-    (yard.code / "served.py").write_text(SERVED)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (yard.code / "served.py").write_text(SERVED.replace("PORT", str(port)))
     process = yard._spawn("serve", [sys.executable, str(yard.code / "served.py")])
-    yard.until(lambda: _deployment(yard, "etl", "served"))
+    yard.until(lambda: "Serving 'etl/served'" in yard.said("serve"))
+    health = httpx.get(f"http://127.0.0.1:{port}/health")
+    assert health.status_code == 200 and health.json()["deployments"] == ["etl/served"], health.text
     deployment = _deployment(yard, "etl", "served")
     run = yard.wait(yard.run(deployment.id, n=5))
     assert run.state_type is StateType.COMPLETED, (run.state, yard.said("serve"))

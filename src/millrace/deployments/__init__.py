@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from millrace.deployments.notebook import deploy_notebook as deploy_notebook
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
+    from millrace.deployments.serve import serve as serve
+    from millrace.entrypoints import EntrypointType as EntrypointType
 
 _NAMES = {
-    "RunnerDeployment": "deployment",
-    "arun_deployment": "run",
-    "deploy": "batch",
-    "deploy_notebook": "notebook",
-    "run_deployment": "run",
+    "EntrypointType": "entrypoints",
+    "RunnerDeployment": "deployments.deployment",
+    "arun_deployment": "deployments.run",
+    "deploy": "deployments.batch",
+    "deploy_notebook": "deployments.notebook",
+    "run_deployment": "deployments.run",
+    "serve": "deployments.serve",
 }
 __all__ = sorted(_NAMES)
 
@@ -25,4 +29,4 @@ __all__ = sorted(_NAMES)
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    return getattr(importlib.import_module(f"millrace.{_NAMES[name]}"), name)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from millrace import entrypoints, plugins
+from millrace import plugins
 from millrace.client.handle import Id
+from millrace.deployments import found, preflight, request, source
 from millrace.deployments import given as accepted
-from millrace.deployments import preflight, source
-from millrace.deployments.timing import schedules_from
+from millrace.deployments import triggers as automations
+from millrace.entrypoints import EntrypointType
 from millrace.errors import (
     Busy,
     DeploymentApplyError,
@@ -22,44 +22,38 @@ from millrace.errors import (
     MillraceError,
     NotAllowed,
     NotFound,
+    NotSupported,
     ParameterError,
     ServerUnavailable,
 )
-from millrace.schema.deployments import (
-    CATCH_UP_LABEL,
-    CatchUp,
-    ConcurrencyOptions,
-    DeploymentCreate,
-    DeploymentScheduleCreate,
-    VersionInfo,
-)
+from millrace.schema.deployments import CatchUp, ConcurrencyLimitConfig, ConcurrencyOptions, DeploymentScheduleCreate
 from millrace.schema.fields import JsonObject
 from millrace.schema.flows import FlowCreate
-from millrace.storage.kinds import CodeStorage, storage_of
-from millrace.storage.local import SET_DIRECTORY, LocalStorage
-
-EntrypointKind = Literal["file_path", "module_path"]
+from millrace.storage.kinds import CodeStorage
 
 
 class RunnerDeployment(BaseModel):
     """What a deployment is to be; `apply` makes it so.
 
+    `from_flow`, `from_entrypoint` and `from_storage` make one: they find the code and read the flow's parameters.
+
     Args:
         name: its name.
         flow_name: the name of its flow.
         description: what it is for; the flow's own when not given.
-        version: the version of the code; a hash of it when not given.
+        version: the version of the code; the flow's own, or a hash of the code, when not given.
         tags: its tags.
         schedules: when it runs.
-        paused: whether the schedules rest.
+        concurrency_limit: how many of its runs may run at once.
+        concurrency_options: what becomes of one more.
+        paused: whether the schedules rest; None leaves it as it is on the server.
         parameters: over the flow's defaults.
-        entrypoint: where the flow is, relative to `path`.
+        entrypoint: where the flow is, relative to the directory of its code.
+        triggers: what else starts it.
         enforce_parameter_schema: the server refuses runs with parameters that do not fit.
         work_pool_name: the pool whose workers run it.
         work_queue_name: a queue of that pool.
         job_variables: settings of its jobs, over the pool's.
-        concurrency_limit: how many of its runs may run at once.
-        collision_strategy: what a run does when there are that many.
         catch_up: what becomes of fires missed while nothing ran.
         labels: small facts about it.
 
@@ -75,178 +69,211 @@ class RunnerDeployment(BaseModel):
     version: str | None = None
     tags: list[str] = Field(default_factory=list)
     schedules: list[DeploymentScheduleCreate] = Field(default_factory=list)
-    paused: bool = False
+    concurrency_limit: int | None = None
+    concurrency_options: ConcurrencyOptions | None = None
+    paused: bool | None = None
     parameters: JsonObject = Field(default_factory=dict)
     entrypoint: str | None = None
+    triggers: list[Any] = Field(default_factory=list)
     enforce_parameter_schema: bool = True
     work_pool_name: str | None = None
     work_queue_name: str | None = None
     job_variables: JsonObject = Field(default_factory=dict)
-    concurrency_limit: int | None = None
-    collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"] | None = None
     catch_up: CatchUp | None = None
     labels: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
     _source: source.Source | None = PrivateAttr(default=None)
     _schema: JsonObject = PrivateAttr(default_factory=dict)
+    _entrypoint_type: EntrypointType = PrivateAttr(default=EntrypointType.FILE_PATH)
+    _own: dict[str, str | None] = PrivateAttr(default_factory=dict)
 
     # -- making one
 
     @classmethod
     def from_flow(
-        cls, flow: Any, name: str, *, entrypoint_type: EntrypointKind = "file_path", **options: Any
-    ) -> RunnerDeployment:
+        cls,
+        flow: Any,
+        name: str,
+        interval: Iterable[float | timedelta] | float | timedelta | None = None,
+        cron: Iterable[str] | str | None = None,
+        rrule: Iterable[str] | str | None = None,
+        paused: bool | None = None,
+        schedules: Iterable[Any] | None = None,
+        schedule: Any = None,
+        is_schedule_active: bool | None = None,
+        parameters: dict[str, Any] | None = None,
+        triggers: list[Any] | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        version: str | None = None,
+        enforce_parameter_schema: bool = True,
+        work_pool_name: str | None = None,
+        work_queue_name: str | None = None,
+        job_variables: dict[str, Any] | None = None,
+        entrypoint_type: EntrypointType = EntrypointType.FILE_PATH,
+        *,
+        concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
+        anchor_date: datetime | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+        labels: dict[str, bool | int | float | str] | None = None,
+    ) -> Self:
         """A deployment of a flow object.
 
         Args:
             flow: the flow. One defined in notebook cells is exported with everything it needs.
             name: the deployment's name; a file name gives its stem.
-            entrypoint_type: find the flow by its file or by its module.
-            options: see `configured`.
+            interval: seconds or a timedelta between two runs; several make several schedules.
+            cron: a cron expression, or several.
+            rrule: a recurrence (RFC 5545), or several.
+            paused: whether the schedules rest; when not given, a redeployment leaves it as it is.
+            schedules: schedules of any kind: `Interval(…)`, `Cron(…)`, `RRule(…)`, or dicts: `{"cron": "@daily"}`.
+            schedule: one such schedule.
+            is_schedule_active: the old word for the opposite of `paused`.
+            parameters: over the flow's defaults, for all its runs.
+            triggers: events that start runs.
+            description: what it is for; the flow's own when not given.
+            tags: its tags, which its runs have too.
+            version: the version of the code; the flow's own, or a hash of the code, when not given.
+            enforce_parameter_schema: the server refuses runs with parameters that do not fit.
+            work_pool_name: the pool whose workers run it.
+            work_queue_name: a queue of that pool; its default queue when not given.
+            job_variables: settings of its jobs, over the pool's: see `millrace work-pool inspect`.
+            entrypoint_type: find the flow by its file, by its module, or in the notebook's file.
+            concurrency_limit: how many of its runs may run at once: a number, or `ConcurrencyLimitConfig(…)`.
+            anchor_date: one of the fires of `interval`.
+            timezone: the zone of `interval`, `cron` or `rrule`.
+            catch_up: fires missed while nothing ran: `skip` them, run the `latest`, or run `all`.
+            labels: small facts about it.
 
         Raises:
             EntrypointError: no other process could find the flow.
             ClosureError: a name that it needs cannot be shipped.
             ParameterError: a parameter is unknown or has the wrong type.
+            InvalidInput: two kinds of schedule, or an argument that does not fit.
         """
-        kind = getattr(entrypoint_type, "value", entrypoint_type)
-        if kind not in ("file_path", "module_path"):
-            raise InvalidInput(f"entrypoint_type is 'file_path' or 'module_path', not {kind!r}.")
-        return cls.configured(flow, name, source.of_flow(flow, as_module=kind == "module_path"), **options)
+        options = {key: value for key, value in locals().items() if key not in ("cls", "flow", "name")}
+        kind = accepted.entrypoint_type(options.pop("entrypoint_type"))
+        made = cls.configured(flow, name, source.of_flow(flow, kind), **options)
+        made._entrypoint_type = kind
+        return made
 
     @classmethod
-    def from_entrypoint(cls, entrypoint: str, name: str, **options: Any) -> RunnerDeployment:
-        """A deployment of the flow that an entrypoint leads to.
+    def from_entrypoint(
+        cls,
+        entrypoint: str,
+        name: str,
+        interval: Iterable[float | timedelta] | float | timedelta | None = None,
+        cron: Iterable[str] | str | None = None,
+        rrule: Iterable[str] | str | None = None,
+        paused: bool | None = None,
+        schedules: Iterable[Any] | None = None,
+        schedule: Any = None,
+        is_schedule_active: bool | None = None,
+        parameters: dict[str, Any] | None = None,
+        triggers: list[Any] | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        version: str | None = None,
+        enforce_parameter_schema: bool = True,
+        work_pool_name: str | None = None,
+        work_queue_name: str | None = None,
+        job_variables: dict[str, Any] | None = None,
+        *,
+        concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
+        anchor_date: datetime | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+        labels: dict[str, bool | int | float | str] | None = None,
+    ) -> Self:
+        """A deployment of the flow that an entrypoint leads to, from the current directory.
 
         Args:
-            entrypoint: `file.py:fn`, `pkg.mod.fn`, `book.ipynb:fn` or `book.ipynb`, from the current directory.
+            entrypoint: `file.py:fn`, `pkg.mod.fn`, `book.ipynb:fn` or `book.ipynb`.
             name: the deployment's name.
-            options: see `configured`.
+            interval, cron, rrule, paused, schedules, schedule, is_schedule_active, parameters, triggers, description:
+                see `from_flow`.
+            tags, version, enforce_parameter_schema, work_pool_name, work_queue_name, job_variables: see `from_flow`.
+            concurrency_limit, anchor_date, timezone, catch_up, labels: see `from_flow`.
 
         Raises:
             EntrypointError: it leads nowhere.
             MissingFlow: there is no such flow.
+            InvalidInput: as `from_flow`.
         """
-        return cls.from_storage(Path.cwd(), entrypoint, name, **options)
+        options = {key: value for key, value in locals().items() if key not in ("cls", "entrypoint", "name")}
+        there = found.in_directory(Path.cwd(), entrypoint)
+        return cls.configured(there.flow, name, there.code, **options)
 
     @classmethod
     def from_storage(
-        cls, storage: Path | str | CodeStorage, entrypoint: str, name: str, **options: Any
-    ) -> RunnerDeployment:
+        cls,
+        storage: Path | str | CodeStorage,
+        entrypoint: str,
+        name: str,
+        interval: Iterable[float | timedelta] | float | timedelta | None = None,
+        cron: Iterable[str] | str | None = None,
+        rrule: Iterable[str] | str | None = None,
+        paused: bool | None = None,
+        schedules: Iterable[Any] | None = None,
+        schedule: Any = None,
+        is_schedule_active: bool | None = None,
+        parameters: dict[str, Any] | None = None,
+        triggers: list[Any] | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        version: str | None = None,
+        enforce_parameter_schema: bool = True,
+        work_pool_name: str | None = None,
+        work_queue_name: str | None = None,
+        job_variables: dict[str, Any] | None = None,
+        *,
+        concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
+        anchor_date: datetime | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+        labels: dict[str, bool | int | float | str] | None = None,
+    ) -> Self:
         """A deployment of code that lies somewhere: in a directory, a git repository or an object store.
 
         Args:
             storage: the directory, the URL, or a storage such as `GitRepository(…)`; see `millrace.storage`.
             entrypoint: relative to it.
             name: the deployment's name.
-            options: see `configured`.
+            interval, cron, rrule, paused, schedules, schedule, is_schedule_active, parameters, triggers, description:
+                see `from_flow`.
+            tags, version, enforce_parameter_schema, work_pool_name, work_queue_name, job_variables: see `from_flow`.
+            concurrency_limit, anchor_date, timezone, catch_up, labels: see `from_flow`.
 
         Raises:
-            InvalidInput: there is no such directory, or nothing reads such a URL.
+            InvalidInput: there is no such directory, nothing reads such a URL, or as `from_flow`.
             PullFailed: the code could not be fetched.
         """
-        place = storage_of(storage)
-        if not isinstance(place, LocalStorage):
-            return cls._from_remote(place, entrypoint, name, options)
-        directory = place.path
-        if not directory.is_dir():
-            raise InvalidInput(f"There is no directory {directory} to deploy from.")
-        parsed = entrypoints.parse(entrypoint)
-        book = directory / parsed.location
-        if parsed.kind == "notebook":
-            accepted.file_there(book, entrypoint)
-            found = source.of_notebook(book)
-        elif parsed.kind == "cell":
-            accepted.file_there(book, entrypoint)
-            found = source.of_notebook_flow(book, str(parsed.name))
-        else:
-            flow: Any = entrypoints.load(parsed, directory)
-            written = str(parsed) if parsed.name else f"{parsed}:{getattr(flow, 'fn', flow).__name__}"
-            version = source.of_file(directory / parsed.location) if parsed.kind == "file" else None
-            return cls.configured(flow, name, source.Source(directory, written, version, directory), **options)
-        assert found.path is not None
-        return cls.configured(entrypoints.load(found.entrypoint, found.path), name, found, **options)
+        options = {key: value for key, value in locals().items() if key not in ("cls", "storage", "entrypoint", "name")}
+        there = found.found(storage, entrypoint)
+        return cls.configured(there.flow, name, there.code, **options)
 
     @classmethod
-    def _from_remote(
-        cls, storage: CodeStorage, entrypoint: str, name: str, options: dict[str, Any]
-    ) -> RunnerDeployment:
-        """Runs fetch the code anew; here it is only read for the flow's name and parameters."""
-        step = storage.to_pull_step()  # first: a token that must not be stored is refused before anything is fetched
-        with tempfile.TemporaryDirectory(prefix="millrace-source-") as temporary:
-            directory = storage.pull(Path(temporary))
-            parsed = entrypoints.parse(entrypoint)
-            flow: Any = entrypoints.load(parsed, directory)
-            named = parsed.name or parsed.kind == "notebook"
-            written = str(parsed) if named else f"{parsed}:{getattr(flow, 'fn', flow).__name__}"
-            version = None if parsed.kind == "module" else source.of_file(directory / parsed.location)
-            code = source.Source(None, written, version, None, pull_steps=(step,))
-            return cls.configured(flow, name, code, **options)
-
-    @classmethod
-    def configured(
-        cls,
-        flow: Any,
-        name: str,
-        code: source.Source,
-        *,
-        interval: Iterable[float | timedelta] | float | timedelta | None = None,
-        cron: Iterable[str] | str | None = None,
-        rrule: Iterable[str] | str | None = None,
-        schedule: Any = None,
-        schedules: Iterable[Any] | None = None,
-        anchor_date: datetime | None = None,
-        timezone: str | None = None,
-        paused: bool | None = None,
-        parameters: dict[str, Any] | None = None,
-        concurrency_limit: Any = None,
-        **options: Any,
-    ) -> RunnerDeployment:
+    def configured(cls, flow: Any, name: str, code: source.Source, **options: Any) -> Self:
         """A deployment of a flow whose code was found.
 
         Args:
-            flow: the flow: its name, description, version and parameter schema count.
+            flow: the flow: its name, description, version and parameters count.
             name: the deployment's name.
             code: where its code is.
-            interval: seconds or a timedelta, or several.
-            cron: a cron expression, or several.
-            rrule: a recurrence, or several.
-            schedule: one schedule object.
-            schedules: several schedule objects.
-            anchor_date: one of the fires of `interval`.
-            timezone: the zone of `interval`, `cron` or `rrule`.
-            paused: whether the schedules rest.
-            parameters: over the flow's defaults.
-            concurrency_limit: a number, or a dict with `limit` and `collision_strategy`.
-            options: the other fields of `RunnerDeployment`; those that are None count as not given.
+            options: those of `from_flow`; None counts as not given.
 
         Raises:
-            InvalidInput: an option is unknown or does not fit.
+            InvalidInput: as `from_flow`.
         """
-        triggers = options.pop("triggers", None)
-        if triggers:
-            raise InvalidInput("Triggers come with automations, which this version does not have.")
-        unknown = sorted(set(options) - set(cls.model_fields))
-        if unknown:
-            raise InvalidInput(f"A deployment has no option {', '.join(map(repr, unknown))}.")
-        times = schedules_from(interval, cron, rrule, schedule, schedules, anchor_date=anchor_date, timezone=timezone)
-        given = {key: value for key, value in options.items() if value is not None}
-        given |= accepted.limits(concurrency_limit)
-        given.pop("flow_name", None)
-        given.setdefault("version", getattr(flow, "_version", None) or code.version or flow.version)
-        given.setdefault("description", getattr(flow, "description", None))
+        own = {
+            "version": getattr(flow, "_version", None) or code.version or flow.version,
+            "description": getattr(flow, "description", None),
+        }
         schema = accepted.schema_of(flow)
-        values = accepted.checked(schema, parameters or {}, str(flow.name))
+        fields = accepted.fields(name, flow.name, schema, own, options)
         try:
-            deployment = cls(
-                name=accepted.named(name),
-                flow_name=flow.name,
-                schedules=times,
-                paused=bool(paused),
-                parameters=values,
-                entrypoint=code.entrypoint,
-                **given,
-            )
+            deployment = cls(entrypoint=code.entrypoint, **fields)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -255,14 +282,45 @@ class RunnerDeployment(BaseModel):
             ) from None
         deployment._source = code
         deployment._schema = schema
+        deployment._own = own
         return deployment
 
-    # -- giving it to the server
+    # -- what it is
 
     @property
     def path(self) -> Path | None:
         """The directory that the entrypoint is relative to."""
         return self._source.path if self._source else None
+
+    @property
+    def code(self) -> source.Source:
+        """Where its code is.
+
+        Raises:
+            InvalidInput: it was made without a flow.
+        """
+        if self._source is None or self.flow_name is None:
+            raise InvalidInput(
+                f"Nobody knows where the code of the deployment {self.name!r} is. Make it with "
+                "RunnerDeployment.from_flow, .from_entrypoint or .from_storage."
+            )
+        return self._source
+
+    def placed(self, code: source.Source, **job_variables: Any) -> RunnerDeployment:
+        """The same deployment with its code elsewhere.
+
+        Args:
+            code: where its runs find it.
+            job_variables: added where the deployment has none of that name.
+        """
+        moved = self.model_copy(update={"job_variables": {**job_variables, **self.job_variables}})
+        moved._source = code
+        return moved
+
+    @property
+    def entrypoint_type(self) -> EntrypointType:
+        """How the entrypoint names the flow."""
+        return self._entrypoint_type
 
     @property
     def parameter_openapi_schema(self) -> JsonObject:
@@ -273,6 +331,8 @@ class RunnerDeployment(BaseModel):
     def full_name(self) -> str:
         """`flow name/deployment name`."""
         return f"{self.flow_name}/{self.name}"
+
+    # -- giving it to the server
 
     def apply(self, work_pool_name: str | None = None, image: str | None = None) -> Id:
         """Create the deployment, or replace the one of this flow and name.
@@ -288,23 +348,19 @@ class RunnerDeployment(BaseModel):
             InvalidInput: an image, a queue or job variables without a pool.
             PreflightFailed: code from cells does not load in a clean process.
             DeploymentApplyError: the server refused it.
+            NotSupported: it has triggers, and there are no automations.
         """
         pool = work_pool_name or self.work_pool_name
-        for value, what in (
-            (image, "An image"),
-            (self.work_queue_name, "A work queue"),
-            (self.job_variables, "Job variables"),
-        ):
-            if value and not pool:
-                raise InvalidInput(f"{what} can only be given with a work pool. Add work_pool_name=…")
-        if self._source is None or self.flow_name is None:
-            raise InvalidInput("Make a deployment with RunnerDeployment.from_flow or .from_entrypoint.")
-        preflight.require(self._source)
+        request.check(self, pool, image)
+        preflight.require(self.code)
         client = plugins.load("millrace.client.locate:connect")()
+        automations.require(client, self.triggers)
         try:
-            flow = client.create_flow(FlowCreate(name=self.flow_name))
-            return Id(str(client.create_deployment(self._body(flow.id, pool, image)).id))
-        except (ServerUnavailable, NotAllowed, Busy, ParameterError):
+            flow = client.create_flow(FlowCreate(name=str(self.flow_name)))
+            made = client.create_deployment(request.body(self, flow.id, pool, image))
+            automations.declare(client, made.id, self.name, self.triggers)
+            return Id(str(made.id))
+        except (ServerUnavailable, NotAllowed, Busy, ParameterError, NotSupported):
             raise
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -313,39 +369,3 @@ class RunnerDeployment(BaseModel):
             raise InvalidInput(f"The deployment {self.full_name!r} was not made: {error}") from error
         except MillraceError as error:
             raise DeploymentApplyError(f"The server refused the deployment {self.full_name!r}: {error}") from error
-
-    def _body(self, flow_id: Any, pool: str | None, image: str | None) -> DeploymentCreate:
-        code = self._source
-        assert code is not None
-        variables = dict(self.job_variables)
-        if code.working_dir is not None:
-            variables.setdefault("working_dir", str(code.working_dir))
-        if image:
-            variables["image"] = image
-        labels = dict(self.labels)
-        if self.catch_up:
-            labels[CATCH_UP_LABEL] = self.catch_up
-        path = str(code.path) if code.path else None
-        options = ConcurrencyOptions(collision_strategy=self.collision_strategy) if self.collision_strategy else None
-        return DeploymentCreate(
-            name=self.name,
-            flow_id=flow_id,
-            paused=self.paused,
-            schedules=self.schedules,
-            concurrency_limit=self.concurrency_limit,
-            concurrency_options=options,
-            enforce_parameter_schema=self.enforce_parameter_schema,
-            parameter_openapi_schema=self._schema,
-            parameters=self.parameters,
-            tags=self.tags,
-            labels=labels,
-            pull_steps=list(code.pull_steps) or ([{SET_DIRECTORY: {"directory": path}}] if path else []),
-            work_queue_name=self.work_queue_name,
-            work_pool_name=pool,
-            description=self.description,
-            path=path,
-            version=self.version,
-            version_info=VersionInfo(type="millrace:simple", version=self.version) if self.version else None,
-            entrypoint=self.entrypoint,
-            job_variables=variables,
-        )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from millrace.deployments.timing import schedules_from
+from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError, InvalidInput, ParameterError
 from millrace.notebooks import parameters as checks
+from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyOptions
 from millrace.schema.fields import JsonObject
 
 _BANNED = re.compile(r"[/%&><]")
@@ -61,17 +67,105 @@ def checked(schema: JsonObject, values: dict[str, Any], flow_name: str) -> JsonO
     return checks.validate({**schema, "required": []}, values)
 
 
+def entrypoint_type(given: Any) -> EntrypointType:
+    """How the code of a flow object is to be named.
+
+    Args:
+        given: an `EntrypointType`, one of another package, or its value.
+    """
+    value = getattr(given, "value", given)
+    try:
+        return EntrypointType(value)
+    except ValueError:
+        raise InvalidInput(
+            f"entrypoint_type cannot be {given!r}. Give one of "
+            f"{', '.join(f'EntrypointType.{one.name}' for one in EntrypointType)}."
+        ) from None
+
+
 def limits(limit: Any) -> JsonObject:
     """The fields that a concurrency limit stands for.
 
     Args:
-        limit: a number, or `limit` and `collision_strategy`.
+        limit: a number, or `ConcurrencyLimitConfig(…)`, or a dict of its fields.
     """
-    if limit is None or isinstance(limit, int):
-        return {} if limit is None else {"concurrency_limit": limit}
-    fields = limit if isinstance(limit, dict) else vars(limit)
-    strategy = fields.get("collision_strategy")
+    if limit is None:
+        return {}
+    try:
+        if isinstance(limit, bool):
+            raise TypeError
+        if isinstance(limit, int):
+            return {"concurrency_limit": ConcurrencyLimitConfig(limit=limit).limit}
+        known = ConcurrencyLimitConfig.model_fields
+        fields = limit if isinstance(limit, Mapping) else {name: getattr(limit, name) for name in known}
+        if unknown := sorted(set(fields) - set(known)):
+            raise InvalidInput(f"concurrency_limit has no field {unknown[0]!r}; there are {', '.join(known)}.")
+        made = ConcurrencyLimitConfig.model_validate(fields)
+    except (TypeError, AttributeError, ValidationError) as error:
+        why = (
+            f": {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else ""
+        )
+        raise InvalidInput(
+            f"concurrency_limit cannot be {limit!r}{why}. Give a number, or ConcurrencyLimitConfig(limit=1, "
+            "collision_strategy='ENQUEUE' or 'CANCEL_NEW', grace_period_seconds=60 to 86400)."
+        ) from None
     return {
-        "concurrency_limit": fields.get("limit"),
-        "collision_strategy": getattr(strategy, "value", strategy),
+        "concurrency_limit": made.limit,
+        "concurrency_options": ConcurrencyOptions(
+            collision_strategy=made.collision_strategy, grace_period_seconds=made.grace_period_seconds
+        ),
+    }
+
+
+def rest(paused: bool | None, is_schedule_active: bool | None) -> bool | None:
+    """Whether the schedules rest, from the two words for it.
+
+    Args:
+        paused: as given.
+        is_schedule_active: as given: the opposite.
+    """
+    if is_schedule_active is None:
+        return paused
+    if paused is not None and paused is is_schedule_active:
+        raise InvalidInput(
+            f"paused={paused} and is_schedule_active={is_schedule_active} say opposite things. Leave "
+            "is_schedule_active out: paused says it."
+        )
+    return not is_schedule_active
+
+
+_TIMES = ("interval", "cron", "rrule", "schedule", "schedules", "anchor_date", "timezone")
+_SAID = ("version", "description")
+
+
+def fields(
+    name: str, flow_name: str, schema: JsonObject, own: Mapping[str, str | None], options: Mapping[str, Any]
+) -> JsonObject:
+    """The fields of a deployment from the options that people give.
+
+    Args:
+        name: the deployment's name, as given.
+        flow_name: the flow's name.
+        schema: its parameters.
+        own: what stands for a version and a description that are not given.
+        options: the arguments of `RunnerDeployment.from_flow`; those that are None count as not given.
+
+    Raises:
+        InvalidInput: one of them does not fit.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    times = schedules_from(**{key: given.pop(key) for key in _TIMES if key in given})
+    limit = limits(given.pop("concurrency_limit", None))
+    paused = rest(given.pop("paused", None), given.pop("is_schedule_active", None))
+    values = checked(schema, given.pop("parameters", {}), flow_name)
+    known = {key: own[key] for key in _SAID if own[key] is not None and key not in given}
+    return {
+        **given,
+        **known,
+        **limit,
+        "name": named(name),
+        "flow_name": flow_name,
+        "schedules": times,
+        "paused": paused,
+        "parameters": values,
     }

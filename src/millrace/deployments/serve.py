@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from typing import Any
 from uuid import UUID
 
@@ -15,29 +16,38 @@ from millrace.deployments.deployment import RunnerDeployment
 from millrace.errors import InvalidInput, MillraceError
 from millrace.notebooks import live
 
+_PORT = 8080
+_STALE = 30.0
+"""Seconds without an answer of the server after which a served process does not count as healthy."""
+
 
 class ServeHandle:
     """Deployments that are being served in the background of a notebook.
 
     Args:
-        worker: what runs them.
+        client: the client.
         ids: the deployments.
         names: their full names.
+        limit: how many runs at once.
         pause: whether their schedules rest once it stops.
-        client: the client.
     """
 
-    def __init__(self, worker: Any, ids: list[UUID], names: list[str], pause: bool, client: Any) -> None:
+    def __init__(self, client: Any, ids: list[UUID], names: list[str], *, limit: int | None, pause: bool) -> None:
         self.ids = ids
         self.names = names
-        self._worker = worker
         self._pause = pause
+        self._say_so = False
         self._client = client
+        self._asked = 0.0
+        self._ready = threading.Event()
         self._done = threading.Event()
+        self._health: Any = None
+        source = plugins.load("millrace.workers.claims:Served")(client, ids, self._answered)
+        self._worker = plugins.load("millrace.workers.worker:Worker")(None, limit=limit, source=source, client=client)
         self._thread = threading.Thread(target=self._run, name="millrace-serve", daemon=True)
 
     def __repr__(self) -> str:
-        state = "stopped" if self._done.is_set() else "serving"
+        state = "stopped" if self._done.is_set() else "serving" if self._ready.is_set() else "starting"
         return f"<ServeHandle {state} {', '.join(self.names)}>"
 
     @property
@@ -45,10 +55,23 @@ class ServeHandle:
         """Whether runs are still started."""
         return self._thread.is_alive() and not self._done.is_set()
 
-    def start(self) -> None:
-        """Serve in the background until `stop` or the end of this process."""
+    @property
+    def health_url(self) -> str | None:
+        """Where it answers whether it is healthy; None without a web server."""
+        return self._health.url if self._health else None
+
+    def start(self, wait: float = 20.0) -> bool:
+        """Serve in the background until `stop` or the end of this process.
+
+        Args:
+            wait: seconds to wait until it serves.
+
+        Returns:
+            Whether it serves by then; else it goes on trying.
+        """
         atexit.register(self.stop)
         self._thread.start()
+        return self._ready.wait(wait)
 
     def stop(self, timeout: float = 15.0) -> None:
         """Start no more runs; those that run go on.
@@ -61,9 +84,42 @@ class ServeHandle:
             self._thread.join(timeout)
         atexit.unregister(self.stop)
 
-    def block(self) -> None:
-        """Serve in this thread until SIGINT or SIGTERM."""
+    def block(self, say_so: bool = True) -> None:
+        """Serve in this thread until SIGINT or SIGTERM.
+
+        Args:
+            say_so: print that it serves, as soon as it does.
+        """
+        self._say_so = say_so
         self._run()
+
+    def listen(self, port: int) -> None:
+        """Answer on a port of this machine whether it is healthy.
+
+        Args:
+            port: the port; 0: any that is free.
+
+        Raises:
+            InvalidInput: the port is taken.
+        """
+        self._health = plugins.load("millrace.workers.health:Health")(self._report, port)
+
+    def _report(self) -> tuple[bool, dict[str, Any]]:
+        ago = time.monotonic() - self._asked if self._asked else None
+        healthy = ago is not None and ago < _STALE and not self._done.is_set()
+        return healthy, {
+            "status": "healthy" if healthy else "unhealthy",
+            "deployments": self.names,
+            "running": len(self._worker.running),
+            "seconds_since_poll": None if ago is None else round(ago, 1),
+        }
+
+    def _answered(self) -> None:
+        self._asked = time.monotonic()
+        if not self._ready.is_set():
+            self._ready.set()
+            if self._say_so:
+                _say(self)
 
     def _run(self) -> None:
         try:
@@ -71,6 +127,8 @@ class ServeHandle:
         finally:
             if self._pause:
                 self._rest()
+            if self._health:
+                self._health.close()
             self._done.set()
 
     def _rest(self) -> None:
@@ -84,9 +142,9 @@ class ServeHandle:
 def serve(
     *deployments: RunnerDeployment,
     pause_on_shutdown: bool = True,
-    limit: int | None = 10,
     print_starting_message: bool = True,
-    webserver: bool = False,
+    limit: int | None = None,
+    webserver: bool | int = False,
 ) -> ServeHandle | None:
     """Make deployments and run what is due of them, here.
 
@@ -95,22 +153,21 @@ def serve(
     Args:
         deployments: what `flow.to_deployment` makes.
         pause_on_shutdown: let the schedules rest once it stops.
+        print_starting_message: say that it serves, as soon as it does, and how to run one.
         limit: how many runs at once; None for as many as are due.
-        print_starting_message: say that it serves, and how to run one.
-        webserver: not in this version.
+        webserver: answer `http://127.0.0.1:8080/health` meanwhile: 200 while the server tells what is due, 503 when
+            it does not. A number is another port; 0 any that is free.
 
     Returns:
         The handle in a notebook; None in a script, when it has stopped.
 
     Raises:
-        InvalidInput: none is given, or one belongs to a pool.
+        InvalidInput: none is given, one belongs to a pool, or the port is taken.
 
     Example:
         >>> handle = serve(etl.to_deployment("here", interval=60))  # doctest: +SKIP
         >>> handle.stop()  # doctest: +SKIP
     """
-    if webserver:
-        raise InvalidInput("serve() has no web server of its own; leave webserver out and use `millrace status`.")
     if not deployments:
         raise InvalidInput("serve() needs at least one deployment, as flow.to_deployment(…) makes it.")
     for one in deployments:
@@ -121,15 +178,15 @@ def serve(
             )
     client = plugins.load("millrace.client.locate:connect")()
     ids: list[UUID] = [one.apply() for one in deployments]
-    source = plugins.load("millrace.workers.claims:Served")(client, ids)
-    worker = plugins.load("millrace.workers.worker:Worker")(None, limit=limit, source=source, client=client)
-    handle = ServeHandle(worker, ids, [one.full_name for one in deployments], pause_on_shutdown, client)
-    if print_starting_message:
-        _say(handle)
+    names = [one.full_name for one in deployments]
+    handle = ServeHandle(client, ids, names, limit=limit, pause=pause_on_shutdown)
+    if webserver is not False:
+        handle.listen(_PORT if webserver is True else int(webserver))
     if live.in_kernel():
-        handle.start()
+        if handle.start() and print_starting_message:
+            _say(handle)
         return handle
-    handle.block()
+    handle.block(print_starting_message)
     return None
 
 
@@ -138,4 +195,6 @@ def _say(handle: ServeHandle) -> None:
     names = ", ".join(escape(repr(name)) for name in handle.names)
     console.print(f"[green]Serving {names}.[/green] To run one now:", highlight=False, soft_wrap=True)
     console.print(f"\n    $ millrace deployment run {escape(repr(handle.names[0]))}\n", highlight=False, soft_wrap=True)
+    if handle.health_url:
+        console.print(f"Its health: {handle.health_url}", highlight=False, soft_wrap=True)
     console.print("Stop with handle.stop()." if live.in_kernel() else "Stop with Ctrl-C.", highlight=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace import plugins, settings
+from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError
 from millrace.notebooks import live
 from millrace.schema.fields import JsonObject
@@ -43,12 +44,12 @@ class Source:
     pull_steps: tuple[JsonObject, ...] = ()
 
 
-def of_flow(flow: Any, *, as_module: bool = False) -> Source:
+def of_flow(flow: Any, kind: EntrypointType = EntrypointType.FILE_PATH) -> Source:
     """The code of a flow object.
 
     Args:
         flow: the flow.
-        as_module: name it by its module, which must be importable where it runs.
+        kind: how to name it: by its file, by its module, which must be importable where it runs, or in its notebook.
 
     Raises:
         EntrypointError: nobody else could find it.
@@ -57,7 +58,9 @@ def of_flow(flow: Any, *, as_module: bool = False) -> Source:
     function = getattr(flow, "fn", flow)
     module = sys.modules.get(function.__module__)
     name = _variable(flow, function)
-    if as_module:
+    if kind is EntrypointType.NOTEBOOK_PATH:
+        return of_notebook_flow(_open_book(name), name)
+    if kind is EntrypointType.MODULE_PATH:
         if function.__module__ == "__main__":
             raise EntrypointError(
                 f"The flow {name!r} is in the main script, which has no module path. Import it from a module, or "
@@ -77,6 +80,19 @@ def of_flow(flow: Any, *, as_module: bool = False) -> Source:
         root = file.parents[package.count(".") + 1]
         return Source(root, f"{function.__module__}.{name}", _hash_of(file), root)
     return Source(file.parent, f"{file.name}:{name}", _hash_of(file), file.parent)
+
+
+def _open_book(name: str) -> Path:
+    """The notebook that this kernel runs for, as JupyterLab and VS Code tell it."""
+    told = os.environ.get("JPY_SESSION_NAME") or live.live_namespace().get("__vsc_ipynb_file__")
+    book = Path(str(told)) if told else None
+    if book is None or book.suffix != ".ipynb" or not book.is_file():
+        raise EntrypointError(
+            f"Nobody knows in which notebook the flow {name!r} is. Save the notebook and name it: "
+            f"RunnerDeployment.from_entrypoint('book.ipynb:{name}', …); or leave entrypoint_type out, which exports "
+            "the flow from the cells."
+        )
+    return book
 
 
 def _variable(flow: Any, function: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from millrace.schema import schedules as kinds
 from millrace.schema.deployments import DeploymentScheduleCreate
 
 _SCHEDULE: TypeAdapter[Any] = TypeAdapter(kinds.Schedule)
+_OPTIONS = {"active", "parameters", "slug", "replaces", "max_scheduled_runs"}
 
 
 def schedules_from(
@@ -66,6 +67,21 @@ def schedules_from(
     return [_one(value) for value in ([schedule] if schedule is not None else schedules or [])]
 
 
+def _of_mapping(given: dict[str, Any]) -> DeploymentScheduleCreate:
+    """`{"schedule": {"cron": …}, "active": …}`, or shorter `{"cron": …, "active": …}`."""
+    if "schedule" in given:
+        timing, given = given["schedule"], {key: one for key, one in given.items() if key != "schedule"}
+    else:
+        timing = {key: one for key, one in given.items() if key not in _OPTIONS}
+        given = {key: one for key, one in given.items() if key in _OPTIONS}
+    if unknown := sorted(set(given) - _OPTIONS):
+        raise ScheduleError(
+            f"A schedule has no option {unknown[0]!r}; there are {', '.join(sorted(_OPTIONS))} beside cron, interval "
+            "or rrule and what belongs to these."
+        )
+    return DeploymentScheduleCreate(schedule=_SCHEDULE.validate_python(timing), **given)
+
+
 def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
@@ -74,8 +90,8 @@ def _one(value: Any) -> DeploymentScheduleCreate:
     if isinstance(value, DeploymentScheduleCreate):
         return value
     try:
-        if isinstance(value, dict) and "schedule" in value:
-            return DeploymentScheduleCreate.model_validate(value)
+        if isinstance(value, Mapping):
+            return _of_mapping(dict(value))
         return DeploymentScheduleCreate(schedule=_SCHEDULE.validate_python(value))
     except ValidationError as error:
         raise ScheduleError(

@@ -10,7 +10,9 @@ from typing import Any, cast
 
 from millrace import entrypoints, plugins
 from millrace.engine.declared import check_characters
+from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError
+from millrace.schema.deployments import CatchUp, ConcurrencyLimitConfig
 
 _DEPLOYMENT = "millrace.deployments.deployment:RunnerDeployment"
 
@@ -29,26 +31,70 @@ class Deployable:
         interval: Iterable[float | datetime.timedelta] | float | datetime.timedelta | None = None,
         cron: Iterable[str] | str | None = None,
         rrule: Iterable[str] | str | None = None,
-        **options: Any,
+        paused: bool | None = None,
+        schedules: Iterable[Any] | None = None,
+        concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
+        parameters: dict[str, Any] | None = None,
+        triggers: list[Any] | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        version: str | None = None,
+        enforce_parameter_schema: bool = True,
+        work_pool_name: str | None = None,
+        work_queue_name: str | None = None,
+        job_variables: dict[str, Any] | None = None,
+        entrypoint_type: EntrypointType = EntrypointType.FILE_PATH,
+        *,
+        schedule: Any = None,
+        anchor_date: datetime.datetime | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+        labels: dict[str, bool | int | float | str] | None = None,
     ) -> Any:
-        """A deployment of this flow, not yet stored: see `RunnerDeployment.from_flow` for the options.
+        """A deployment of this flow, not yet stored: for `deploy(…)`, `serve(…)` and its own `apply()`.
 
         Args:
             name: its name.
             interval: seconds or a timedelta between two runs; several make several schedules.
-            cron: cron expressions.
-            rrule: recurrence rules.
-            options: paused, schedules, concurrency_limit, parameters, triggers, description, tags, version,
-                enforce_parameter_schema, work_pool_name, work_queue_name, job_variables, entrypoint_type, catch_up.
+            cron: a cron expression, or several.
+            rrule: a recurrence (RFC 5545), or several.
+            paused: whether the schedules rest; when not given, a redeployment leaves it as it is.
+            schedules: schedules of any kind: `Interval(…)`, `Cron(…)`, `RRule(…)`, or dicts: `{"cron": "@daily"}`.
+            concurrency_limit: how many of its runs may run at once: a number, or `ConcurrencyLimitConfig(…)`.
+            parameters: over the flow's defaults, for all its runs.
+            triggers: events that start runs.
+            description: what it is for; the flow's own when not given.
+            tags: its tags, which its runs have too.
+            version: the version of the code; the flow's own, or a hash of the code, when not given.
+            enforce_parameter_schema: the server refuses runs with parameters that do not fit.
+            work_pool_name: the pool whose workers run it.
+            work_queue_name: a queue of that pool; its default queue when not given.
+            job_variables: settings of its jobs, over the pool's.
+            entrypoint_type: find the flow by its file, by its module, or in the notebook's file.
+            schedule: one such schedule.
+            anchor_date: one of the fires of `interval`.
+            timezone: the zone of `interval`, `cron` or `rrule`.
+            catch_up: fires missed while nothing ran: `skip` them, run the `latest`, or run `all`.
+            labels: small facts about it.
+
+        Returns:
+            A `RunnerDeployment`.
+
+        Raises:
+            EntrypointError: no other process could find the flow.
+            ParameterError: a parameter is unknown or has the wrong type.
+            InvalidInput: two kinds of schedule, or an argument that does not fit.
+
+        Example:
+            >>> etl.to_deployment("nightly", cron="0 3 * * *", parameters={"n": 5})  # doctest: +SKIP
         """
+        options = {key: value for key, value in locals().items() if key not in ("self", "name")}
         check_characters(name)
-        deployment = plugins.load(_DEPLOYMENT)
-        times = {"interval": interval, "cron": cron, "rrule": rrule}
-        if self._storage is not None:
-            return deployment.from_storage(
-                storage=self._storage, entrypoint=self._entrypoint, name=name, flow_name=self.name, **times, **options
-            )
-        return deployment.from_flow(self, name=name, **times, **options)
+        make = plugins.load(_DEPLOYMENT)
+        if self._storage is None:
+            return make.from_flow(self, name, **options)
+        del options["entrypoint_type"]  # it was found by its file
+        return make.from_storage(self._storage, self._entrypoint, name, **options)
 
     def deploy(
         self,
@@ -57,21 +103,73 @@ class Deployable:
         image: Any = None,
         build: bool = True,
         push: bool = True,
-        *,
+        work_queue_name: str | None = None,
+        job_variables: dict[str, Any] | None = None,
+        interval: Iterable[float | datetime.timedelta] | float | datetime.timedelta | None = None,
+        cron: Iterable[str] | str | None = None,
+        rrule: Iterable[str] | str | None = None,
+        paused: bool | None = None,
+        schedules: Iterable[Any] | None = None,
+        concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
+        triggers: list[Any] | None = None,
+        parameters: dict[str, Any] | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        version: str | None = None,
+        enforce_parameter_schema: bool = True,
+        entrypoint_type: EntrypointType = EntrypointType.FILE_PATH,
         print_next_steps: bool = True,
         ignore_warnings: bool = False,
-        **options: Any,
+        *,
+        schedule: Any = None,
+        anchor_date: datetime.datetime | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+        labels: dict[str, bool | int | float | str] | None = None,
     ) -> Any:
-        """Stores a deployment of this flow and gives its id.
+        """Stores a deployment of this flow, which the workers of a pool run, and gives its id.
 
         Args:
             name: its name.
             work_pool_name: the pool whose workers run it; by default `settings.work_pool`.
-            image, build, push: the container image, for pools that use one.
+            image: the container image, or what it is built from, for pools that use one.
+            build: whether to build the image.
+            push: whether to push it.
+            work_queue_name: a queue of that pool; its default queue when not given.
+            job_variables: settings of its jobs, over the pool's.
+            interval: seconds or a timedelta between two runs; several make several schedules.
+            cron: a cron expression, or several.
+            rrule: a recurrence (RFC 5545), or several.
+            paused: whether the schedules rest; when not given, a redeployment leaves it as it is.
+            schedules: schedules of any kind: `Interval(…)`, `Cron(…)`, `RRule(…)`, or dicts: `{"cron": "@daily"}`.
+            concurrency_limit: how many of its runs may run at once: a number, or `ConcurrencyLimitConfig(…)`.
+            triggers: events that start runs.
+            parameters: over the flow's defaults, for all its runs.
+            description: what it is for; the flow's own when not given.
+            tags: its tags, which its runs have too.
+            version: the version of the code; the flow's own, or a hash of the code, when not given.
+            enforce_parameter_schema: the server refuses runs with parameters that do not fit.
+            entrypoint_type: find the flow by its file, by its module, or in the notebook's file.
             print_next_steps: say how to run it.
-            ignore_warnings: do not warn.
-            options: those of `to_deployment`.
+            ignore_warnings: do not say that nobody works for the pool.
+            schedule: one such schedule.
+            anchor_date: one of the fires of `interval`.
+            timezone: the zone of `interval`, `cron` or `rrule`.
+            catch_up: fires missed while nothing ran: `skip` them, run the `latest`, or run `all`.
+            labels: small facts about it.
+
+        Returns:
+            Its id, which can be awaited too.
+
+        Raises:
+            InvalidInput: there is no such pool, it takes no image, or as `to_deployment`.
+            DeploymentApplyError: the server refused it.
+
+        Example:
+            >>> etl.deploy("nightly", work_pool_name="default", cron="0 3 * * *")  # doctest: +SKIP
         """
+        here = ("self", "name", "work_pool_name", "image", "build", "push", "print_next_steps", "ignore_warnings")
+        options = {key: value for key, value in locals().items() if key not in (*here, "here")}
         made = plugins.load("millrace.deployments.batch:deploy")(
             self.to_deployment(name, **options),
             work_pool_name=work_pool_name,
@@ -83,20 +181,76 @@ class Deployable:
         )
         return made.first
 
-    def serve(self, name: str | None = None, *, global_limit: Any = None, **options: Any) -> Any:
-        """Stores a deployment of this flow and runs its runs in processes of this machine until stopped.
+    def serve(
+        self,
+        name: str | None = None,
+        interval: Iterable[float | datetime.timedelta] | float | datetime.timedelta | None = None,
+        cron: Iterable[str] | str | None = None,
+        rrule: Iterable[str] | str | None = None,
+        paused: bool | None = None,
+        schedules: Iterable[Any] | None = None,
+        global_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
+        triggers: list[Any] | None = None,
+        parameters: dict[str, Any] | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        version: str | None = None,
+        enforce_parameter_schema: bool = True,
+        pause_on_shutdown: bool = True,
+        print_starting_message: bool = True,
+        limit: int | None = None,
+        webserver: bool | int = False,
+        entrypoint_type: EntrypointType = EntrypointType.FILE_PATH,
+        *,
+        schedule: Any = None,
+        anchor_date: datetime.datetime | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+        labels: dict[str, bool | int | float | str] | None = None,
+    ) -> Any:
+        """Stores a deployment of this flow and runs what is due of it in processes of this machine, until stopped.
 
         Args:
-            name: the deployment's name; by default the flow's.
+            name: the deployment's name, or the script's file; by default the flow's.
+            interval: seconds or a timedelta between two runs; several make several schedules.
+            cron: a cron expression, or several.
+            rrule: a recurrence (RFC 5545), or several.
+            paused: whether the schedules rest; when not given, a redeployment leaves it as it is.
+            schedules: schedules of any kind: `Interval(…)`, `Cron(…)`, `RRule(…)`, or dicts: `{"cron": "@daily"}`.
             global_limit: how many runs of the deployment may run at once, anywhere.
-            options: those of `to_deployment`, and pause_on_shutdown, print_starting_message, limit.
+            triggers: events that start runs.
+            parameters: over the flow's defaults, for all its runs.
+            description: what it is for; the flow's own when not given.
+            tags: its tags, which its runs have too.
+            version: the version of the code; the flow's own, or a hash of the code, when not given.
+            enforce_parameter_schema: the server refuses runs with parameters that do not fit.
+            pause_on_shutdown: let the schedules rest once it stops.
+            print_starting_message: say that it is served, once it is, and how to run it.
+            limit: how many runs at once here; None for as many as are due.
+            webserver: answer `http://127.0.0.1:8080/health` while it serves; a number is another port.
+            entrypoint_type: find the flow by its file, by its module, or in the notebook's file.
+            schedule: one such schedule.
+            anchor_date: one of the fires of `interval`.
+            timezone: the zone of `interval`, `cron` or `rrule`.
+            catch_up: fires missed while nothing ran: `skip` them, run the `latest`, or run `all`.
+            labels: small facts about it.
+
+        Returns:
+            A handle in a notebook; None in a script, when it has stopped.
+
+        Example:
+            >>> etl.serve("here", interval=60)  # doctest: +SKIP
         """
-        keep = ("pause_on_shutdown", "print_starting_message", "limit")
-        serving = {key: options.pop(key) for key in keep if key in options}
-        if global_limit is not None:
-            options["concurrency_limit"] = global_limit
-        deployment = self.to_deployment(Path(name).stem if name else self.name, **options)
-        return plugins.load("millrace.deployments.serve:serve")(deployment, **serving)
+        here = ("self", "name", "pause_on_shutdown", "print_starting_message", "limit", "webserver", "global_limit")
+        options = {key: value for key, value in locals().items() if key not in (*here, "here")}
+        called = Path(name).stem if name else self.name
+        return plugins.load("millrace.deployments.serve:serve")(
+            self.to_deployment(called, concurrency_limit=global_limit, **options),
+            pause_on_shutdown=pause_on_shutdown,
+            print_starting_message=print_starting_message,
+            limit=limit,
+            webserver=webserver,
+        )
 
     @classmethod
     def from_source(cls, source: Any, entrypoint: str) -> Any:

@@ -18,6 +18,7 @@ from millrace.schema.flows import (
     TagsCondition,
     TextCondition,
 )
+from millrace.schema.limits import GlobalLimit
 from millrace.schema.runs import CreatedBy
 from millrace.schema.schedules import Schedule
 
@@ -57,11 +58,36 @@ class DeploymentScheduleUpdate(Model):
     replaces: str | None = None
 
 
+class ConcurrencyLimitStrategy(StrEnum):
+    """What a run does when the deployment's slots are taken: it waits, or it is cancelled."""
+
+    ENQUEUE = "ENQUEUE"
+    CANCEL_NEW = "CANCEL_NEW"
+
+
 class ConcurrencyOptions(Model):
     """What a run does when the deployment's slots are taken."""
 
-    collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"]
+    collision_strategy: ConcurrencyLimitStrategy
     grace_period_seconds: int | None = Field(None, ge=60, le=86400)
+
+
+class ConcurrencyLimitConfig(ConcurrencyOptions):
+    """How many runs of a deployment there may be at once, and what becomes of one more.
+
+    Attributes:
+        limit: how many.
+        collision_strategy: whether one more waits or is cancelled.
+        grace_period_seconds: how long a run that was taken may need to start; 60 to 86400. Stored for servers that
+            heed it: a Millrace server leases slots and needs no such period.
+
+    Example:
+        >>> ConcurrencyLimitConfig(limit=1, collision_strategy="CANCEL_NEW").limit
+        1
+    """
+
+    limit: int = Field(ge=0)
+    collision_strategy: ConcurrencyLimitStrategy = ConcurrencyLimitStrategy.ENQUEUE
 
 
 class VersionInfo(Model):
@@ -104,19 +130,6 @@ class DeploymentStatus(StrEnum):
 
     READY = "READY"
     NOT_READY = "NOT_READY"
-
-
-class GlobalLimit(Model):
-    """A named limit of slots."""
-
-    id: UUID
-    created: DateTime | None = None
-    updated: DateTime | None = None
-    active: bool = True
-    name: str
-    limit: int
-    active_slots: int = 0
-    slot_decay_per_second: float = 2.0
 
 
 class Deployment(DeploymentCreate, Stored):

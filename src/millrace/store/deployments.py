@@ -20,8 +20,9 @@ from millrace.schema.deployments import (
     SkippedFire,
 )
 from millrace.schema.fields import new_id
+from millrace.schema.limits import GlobalLimit
 from millrace.schema.queries import DeploymentQuery
-from millrace.store import filters, flows, parameters, queues, workers
+from millrace.store import filters, flows, parameters, queues, slots, workers
 from millrace.store import schedules as timetable
 from millrace.store.database import Transaction
 from millrace.store.rows import LIMIT, model, page, values
@@ -55,14 +56,30 @@ def _answers(tx: Transaction, rows: list[Row[Any]]) -> list[Deployment]:
     """The deployments in rows, with their schedules and whether somebody would run them."""
     online = workers.online_pools(tx)
     timed = timetable.of_deployments(tx, [row.id for row in rows])
+    held = slots.of_deployments(tx, [row.id for row in rows if row.concurrency_limit is not None])
     recently = tx.now - queues.POLLED_WITHIN
     found = []
     for row in rows:
         polled = [moment for moment in (row.last_polled, row.queue_polled) if moment is not None]
         ready = row.work_pool_id in online or any(moment >= recently for moment in polled)
         status = DeploymentStatus.READY if ready else DeploymentStatus.NOT_READY
-        found.append(model(Deployment, row, schedules=timed[row.id], status=status))
+        limit = _limit(row, held.get(row.id, 0))
+        found.append(model(Deployment, row, schedules=timed[row.id], status=status, global_concurrency_limit=limit))
     return found
+
+
+def _limit(row: Row[Any], held: int) -> GlobalLimit | None:
+    """The limit of a deployment in the form that clients of this API read it."""
+    if row.concurrency_limit is None:
+        return None
+    return GlobalLimit(
+        id=row.id,
+        created=row.created,
+        updated=row.updated,
+        name=f"deployment:{row.id}",
+        limit=row.concurrency_limit,
+        active_slots=held,
+    )
 
 
 def rows(tx: Transaction, ids: list[UUID]) -> dict[UUID, Row[Any]]:

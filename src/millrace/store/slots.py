@@ -36,6 +36,14 @@ def of_deployment(tx: Transaction, deployment_id: UUID) -> int:
     return _count(tx, _c.deployment_id == deployment_id)
 
 
+def of_deployments(tx: Transaction, ids: list[UUID]) -> dict[UUID, int]:
+    """How many slots of several deployments are held; those that hold none are left out."""
+    if not ids:
+        return {}
+    held = select(_c.deployment_id, func.count()).where(HELD, _c.deployment_id.in_(ids)).group_by(_c.deployment_id)
+    return {row[0]: row[1] for row in tx.connection.execute(held)}
+
+
 def _count(tx: Transaction, *conditions: ColumnElement[bool]) -> int:
     return tx.connection.scalar(select(func.count()).select_from(flow_runs).where(HELD, *conditions)) or 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -137,15 +138,18 @@ class Served(_Polling):
     Args:
         client: the client.
         deployment_ids: the deployments.
+        answered: called whenever the server has said what is due.
     """
 
-    def __init__(self, client: Any, deployment_ids: list[UUID]) -> None:
+    def __init__(self, client: Any, deployment_ids: list[UUID], answered: Callable[[], object] = lambda: None) -> None:
         super().__init__(client)
         self._ids = deployment_ids
+        self._answered = answered
 
     def _offered(self, limit: int) -> list[FlowRun]:
         query = DeploymentScheduledRunsQuery(
             deployment_ids=self._ids, scheduled_before=now() + timedelta(seconds=0.1), limit=limit
         )
         runs: list[FlowRun] = self._client.scheduled_runs_of_deployments(query)
+        self._answered()
         return runs

@@ -1,0 +1,90 @@
+"""A flow and its code, found in a place that holds code."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from millrace import entrypoints
+from millrace.deployments import given as accepted
+from millrace.deployments import source
+from millrace.errors import InvalidInput
+from millrace.storage.kinds import CodeStorage, storage_of
+from millrace.storage.local import LocalStorage
+
+
+@dataclass(frozen=True)
+class Found:
+    """A flow and where its code is.
+
+    Args:
+        flow: the flow.
+        code: its code.
+    """
+
+    flow: Any
+    code: source.Source
+
+
+def found(storage: Path | str | CodeStorage, entrypoint: str) -> Found:
+    """The flow that an entrypoint leads to, in a place that holds code.
+
+    Args:
+        storage: a directory, a URL or a storage.
+        entrypoint: relative to it.
+
+    Raises:
+        InvalidInput: there is no such directory, or nothing reads such a URL.
+        EntrypointError: it leads nowhere.
+        PullFailed: the code could not be fetched.
+    """
+    place = storage_of(storage)
+    if isinstance(place, LocalStorage):
+        return in_directory(place.path, entrypoint)
+    step = place.to_pull_step()  # first: a token that must not be stored is refused before anything is fetched
+    with tempfile.TemporaryDirectory(prefix="millrace-source-") as temporary:
+        return pulled(place.pull(Path(temporary)), entrypoint, [step])
+
+
+def in_directory(directory: Path, entrypoint: str) -> Found:
+    """The flow that an entrypoint leads to, in a directory of this machine.
+
+    Args:
+        directory: the directory.
+        entrypoint: relative to it.
+    """
+    if not directory.is_dir():
+        raise InvalidInput(f"There is no directory {directory} to deploy from.")
+    parsed = entrypoints.parse(entrypoint)
+    book = directory / parsed.location
+    if parsed.kind in ("notebook", "cell"):
+        accepted.file_there(book, entrypoint)
+        whole = parsed.kind == "notebook"
+        code = source.of_notebook(book) if whole else source.of_notebook_flow(book, str(parsed.name))
+        assert code.path is not None
+        return Found(entrypoints.load(code.entrypoint, code.path), code)
+    flow: Any = entrypoints.load(parsed, directory)
+    version = source.of_file(directory / parsed.location) if parsed.kind == "file" else None
+    return Found(flow, source.Source(directory, _written(parsed, flow), version, directory))
+
+
+def pulled(directory: Path, entrypoint: str, steps: list[dict[str, Any]]) -> Found:
+    """The flow that an entrypoint leads to, in code that runs will fetch anew by pull steps.
+
+    Args:
+        directory: where it lies for now: it is only read for the flow's name and parameters.
+        entrypoint: relative to it.
+        steps: the pull steps.
+    """
+    parsed = entrypoints.parse(entrypoint)
+    flow: Any = entrypoints.load(parsed, directory)
+    version = None if parsed.kind == "module" else source.of_file(directory / parsed.location)
+    return Found(flow, source.Source(None, _written(parsed, flow), version, None, pull_steps=tuple(steps)))
+
+
+def _written(parsed: entrypoints.Entrypoint, flow: Any) -> str:
+    if parsed.name or parsed.kind == "notebook":
+        return str(parsed)
+    return f"{parsed}:{getattr(flow, 'fn', flow).__name__}"

@@ -1,0 +1,82 @@
+"""What of a deployment is sent to the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from millrace.errors import InvalidInput
+from millrace.schema.deployments import CATCH_UP_LABEL, DeploymentCreate, VersionInfo
+from millrace.schema.fields import JsonObject
+from millrace.storage.local import SET_DIRECTORY
+
+if TYPE_CHECKING:
+    from millrace.deployments.deployment import RunnerDeployment
+
+
+def check(deployment: RunnerDeployment, pool: str | None, image: str | None) -> None:
+    """Refuse what only makes sense with a pool where there is none.
+
+    Args:
+        deployment: the deployment.
+        pool: the pool it goes to, if any.
+        image: the image, if any.
+
+    Raises:
+        InvalidInput: an image, a queue or job variables without a pool.
+    """
+    for value, what, argument in (
+        (image, "An image", "image"),
+        (deployment.work_queue_name, "A work queue", "work_queue_name"),
+        (deployment.job_variables, "Job variables", "job_variables"),
+    ):
+        if value and not pool:
+            raise InvalidInput(
+                f"{what} can only be given with a work pool: the deployment {deployment.full_name!r} has "
+                f"{argument}={value!r} and no pool. Add work_pool_name=…"
+            )
+
+
+def body(deployment: RunnerDeployment, flow_id: UUID, pool: str | None, image: str | None) -> DeploymentCreate:
+    """The request that makes or replaces a deployment. What was not said is not sent: the server keeps it.
+
+    Args:
+        deployment: the deployment, whose code was found.
+        flow_id: its flow.
+        pool: the pool it goes to, if any.
+        image: the image its runs use, if any.
+    """
+    code = deployment.code
+    variables: JsonObject = dict(deployment.job_variables)
+    if code.working_dir is not None:
+        variables.setdefault("working_dir", str(code.working_dir))
+    if image:
+        variables["image"] = image
+    labels = dict(deployment.labels)
+    if deployment.catch_up:
+        labels[CATCH_UP_LABEL] = deployment.catch_up
+    path = str(code.path) if code.path else None
+    said: dict[str, Any] = {} if deployment.paused is None else {"paused": deployment.paused}
+    version = deployment.version
+    return DeploymentCreate(
+        name=deployment.name,
+        flow_id=flow_id,
+        schedules=deployment.schedules,
+        concurrency_limit=deployment.concurrency_limit,
+        concurrency_options=deployment.concurrency_options,
+        enforce_parameter_schema=deployment.enforce_parameter_schema,
+        parameter_openapi_schema=deployment.parameter_openapi_schema,
+        parameters=deployment.parameters,
+        tags=deployment.tags,
+        labels=labels,
+        pull_steps=list(code.pull_steps) or ([{SET_DIRECTORY: {"directory": path}}] if path else []),
+        work_queue_name=deployment.work_queue_name,
+        work_pool_name=pool,
+        description=deployment.description,
+        path=path,
+        version=version,
+        version_info=VersionInfo(type="millrace:simple", version=version) if version else None,
+        entrypoint=deployment.entrypoint,
+        job_variables=variables,
+        **said,
+    )
