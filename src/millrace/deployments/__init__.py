@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from millrace.deployments.notebook import deploy_notebook as deploy_notebook
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
-    from millrace.deployments.serve import serve as serve
     from millrace.entrypoints import EntrypointType as EntrypointType
 
 _NAMES = {
@@ -21,7 +20,6 @@ _NAMES = {
     "deploy": "deployments.batch",
     "deploy_notebook": "deployments.notebook",
     "run_deployment": "deployments.run",
-    "serve": "deployments.serve",
 }
 __all__ = sorted(_NAMES)
 
