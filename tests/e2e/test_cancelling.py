@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -25,11 +26,12 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
 
 
 SCRIPT = """
-import signal, subprocess, sys, time
+import contextvars, multiprocessing, subprocess, sys, threading, time
 from millrace import flow, task
+from millrace import ProcessPoolTaskRunner
 
-signal.signal(signal.SIGINT, {handler})
 MARK = "import time; time.sleep(300)  # {mark}"
+theirs = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)  # not-{mark}"])
 
 @task
 def loops(n):
@@ -50,6 +52,19 @@ def inner():
     while True:
         time.sleep(0.05)
 
+@flow(name="threaded")
+def threaded():
+    # a daemon: whoever started it is gone
+    subprocess.run(["sh", "-c", "nohup " + sys.executable + ' -c "' + MARK + '" >/dev/null 2>&1 &'])
+    while True:
+        time.sleep(0.05)
+
+@flow(name="pooled", task_runner=ProcessPoolTaskRunner(max_workers=2))
+def pooled():
+    starts.submit()
+    loops.submit(7)
+    inner()
+
 def hook(flow, run, state):
     print("HOOK", state.name, flush=True)
 
@@ -59,9 +74,19 @@ def outer():
     loops.map([1, 2])
     starts.submit()
     after.submit(first)
-    inner()
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(threaded,))
+    thread.start()
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,)).start()
+    try:
+        pooled()
+    finally:
+        thread.join()
 
-outer()
+try:
+    outer()
+finally:
+    print("THEIRS", "alive" if theirs.poll() is None else "gone", flush=True)
+    theirs.kill()
 """
 
 
@@ -79,37 +104,52 @@ def only(yard: Yard, name: str) -> FlowRun:
     return run
 
 
-@pytest.mark.parametrize("how", ["handle"])
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("how", ["interrupt", "handle", "command", "in-background"])
 def test_a_cancelled_script_leaves_nothing_running(yard: Yard, how: str) -> None:
     mark = f"run-{uuid4()}"
     file = yard.code / "script.py"
-    # a shell's background jobs ignore SIGINT, and so does what they start
-    handler = "signal.SIG_IGN" if how == "in-background" else "signal.default_int_handler"
-    file.write_text(SCRIPT.replace("{mark}", mark).replace("{handler}", handler))
+    file.write_text(SCRIPT.replace("{mark}", mark))
     out = yard.code / "out.txt"
+    before = ignore_interrupts if how == "in-background" else None  # as a shell starts `script &`
     with out.open("wb") as told:
-        script = subprocess.Popen([sys.executable, file], stdout=told, stderr=told, start_new_session=True)
+        script = subprocess.Popen(
+            [sys.executable, file], stdout=told, stderr=told, start_new_session=True, preexec_fn=before
+        )
     yard.processes.append(script)
     try:
-        yard.until(lambda: len(marked(mark)) == 2, 60)
-        if how != "interrupt":
-            assert RunHandle(only(yard, "outer").id).cancel().type is StateType.CANCELLING
-        else:
+        yard.until(lambda: len(marked(f" {mark}")) == 4, 120)
+        family = psutil.Process(script.pid).children(recursive=True)
+        asked = time.monotonic()
+        if how == "interrupt":
             script.send_signal(signal.SIGINT)
+        elif how == "command":
+            words = [sys.executable, "-m", "millrace", "flow-run", "cancel", str(only(yard, "outer").id)]
+            subprocess.run(words, check=True, capture_output=True)
+        else:
+            assert RunHandle(only(yard, "outer").id).cancel().type is StateType.CANCELLING
+        run = yard.wait(only(yard, "outer"), seconds=60)
+        # from its cancellation on there is nothing of it any more
+        left = [one.cmdline() for one in marked(f" {mark}")]
+        took = time.monotonic() - asked
         assert script.wait(60) != 0
-        yard.until(lambda: not marked(mark), 10)
+        assert not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     finally:
         for process in marked(mark):
             process.kill()
-    for name in ("outer", "inner"):
-        run = yard.wait(only(yard, name), seconds=20)
-        assert run.state_type is StateType.CANCELLED, (name, run.state, out.read_text()[-3000:])
-    run = only(yard, "outer")
+    assert run.state_type is StateType.CANCELLED and not left, (run.state, left, out.read_text()[-3000:])
+    assert took < 30, took  # 15 on a machine that is not busy
+    for name in ("inner", "threaded", "pooled"):
+        part = yard.wait(only(yard, name), seconds=20)
+        assert part.state_type is StateType.CANCELLED, (name, part.state, out.read_text()[-3000:])
     tasks = yard.client.read_task_runs(task_runs={"flow_run_id": {"any_": [run.id]}}, limit=50)
     names = {one.name: one.state_name for one in tasks}
     assert {names[f"loops-{number}"] for number in range(3)} == {"Cancelled"}, names
     assert all(one.state is not None and (one.state.is_final() or one.state.is_pending()) for one in tasks), names
-    assert "HOOK Cancelled" in out.read_text()
+    assert "HOOK Cancelled" in out.read_text() and "THEIRS alive" in out.read_text()
 
 
 PARENT = """

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -242,7 +243,8 @@ def stop_embedded(wait: float = STOP_SECONDS) -> bool:
 def _launch(where: settings.Settings) -> subprocess.Popen[bytes]:
     log = where.logs_directory / "server.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        process: subprocess.Popen[bytes] = Context().run(  # nobody's: the run that needs it first does not end it
+            subprocess.Popen,
             [sys.executable, "-m", "millrace.server.embedded"],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -6,7 +6,6 @@ import itertools
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, Token, copy_context
@@ -54,7 +53,7 @@ class FlowRunContext:
         pauses: how many pauses without a key of their own each try has come to.
         lineage: which task runs values came from.
         label: set in a task's own process, so that task runs begun there are not taken for those of another.
-        began: when it began here, in seconds since the epoch.
+        stopped: it was stopped, or reached its time limit: what it has under way is stopped too.
     """
 
     flow: Any
@@ -77,7 +76,7 @@ class FlowRunContext:
     pauses: dict[int, Iterator[int]] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=Lineage)
     label: str = ""
-    began: float = field(default_factory=time.time)
+    stopped: bool = False
 
     @staticmethod
     def get() -> FlowRunContext | None:

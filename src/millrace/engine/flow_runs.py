@@ -14,11 +14,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
-from millrace import plugins, settings
+from millrace import settings
 from millrace.client.locate import revive
-from millrace.engine import protocol
+from millrace.engine import belongings, protocol
 from millrace.engine.beginning import Beginning
 from millrace.engine.context import FlowRunContext
 from millrace.engine.drivers import adrive, drive
@@ -34,8 +33,9 @@ from millrace.engine.results import ResultStore, store_for
 from millrace.engine.runners import TaskRunner
 from millrace.engine.secrecy import masked
 from millrace.engine.states import RunState
+from millrace.engine.stopping import STOP_SECONDS, await_end, stop_all
 from millrace.engine.tracebacks import log_failure
-from millrace.errors import InvalidInput, RunCancelled, SerializationError, StorageUnavailable
+from millrace.errors import InvalidInput, SerializationError, StorageUnavailable
 from millrace.schema.fields import now
 from millrace.schema.runs import FlowRun, FlowRunPolicy, FlowRunUpdate, Lease
 from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from millrace.client.synchronous import Client
 
 _log = logging.getLogger("millrace.flow_runs")
-STOP_SECONDS = 5.0
-_called_here: set[UUID] = set()
-"""The runs of this process that are nobody's part."""
 
 
 class FlowLike(Protocol):
@@ -199,8 +196,9 @@ class FlowRunSession:
         self.context.parent = self.parent
         if self.beginning.ends_process:
             belong_to(self.context)
-        if self.parent is None:
-            _called_here.add(run.id)
+        belongings.watch()
+        if self.parent is not None:
+            self.parent.stoppable.join(self.context.stoppable)
         if lease is not None:
             keeper().hold(Held(lease, base, self.context.stoppable, self.beginning.ends_process))
 
@@ -312,19 +310,12 @@ class FlowRunSession:
             return
         asked = self.context.stoppable.reason is not None
         if asked or isinstance(error, TimeLimitReached) or not isinstance(error, Exception):
-            for child in list(self.context.children):
-                child.stop(RunCancelled("The flow run was stopped."))
-            if self.parent is None and not self.beginning.claimed:  # of a worker's run, the worker ends all processes
-                end_since = plugins.load("millrace.engine.offspring:end_since")
-                end_since(self.context.began, len(_called_here - {self.context.flow_run.id}))
+            stop_all(self.context)
         log_failure(_log, "Raised", error)
 
     def end_call(self, context: FlowRunContext) -> None:
         """Tasks that run are waited for, those of a stopped run for a moment; no task outlives the run's record."""
-        if context.runner is not None:
-            stopped = context.over and (context.stoppable.reason is not None or bool(context.children))
-            stopped = stopped and context.stoppable.suspension is None
-            context.runner.close(STOP_SECONDS if stopped else None)
+        await_end(context, processes=not self.beginning.claimed)
         context.over = True
 
     # -- what people see
@@ -385,7 +376,8 @@ class FlowRunSession:
         if self.context is None:
             return
         keeper().release(self.context.flow_run.id)
-        _called_here.discard(self.context.flow_run.id)
+        if self.parent is not None:
+            self.parent.stoppable.parts.discard(self.context.stoppable)
         self.beginning.ended(self.context.flow_run.state, None)
         if self.beginning.claimed:
             recorder().flush(STOP_SECONDS, logs=True)

@@ -3,7 +3,7 @@
 | where the code runs | time limit, cancellation |
 |---|---|
 | `async def` | at its next `await` (the asyncio task is cancelled) |
-| `def`, main thread | at once, blocking system calls such as `time.sleep` or a socket included (SIGALRM, SIGINT) |
+| `def`, main thread | at once, blocking system calls such as `time.sleep` or a socket included (SIGALRM, SIGURG) |
 | `def`, another thread | when Python next executes a bytecode; a blocking call or a long C function finishes first |
 | Windows, main thread | as in another thread |
 
@@ -22,7 +22,10 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, ClassVar
 
+from millrace.errors import RunCancelled
 from millrace.schema.states import State
+
+PART_STOPPED = "The run that it is part of was stopped."
 
 SLICE = 0.2
 """How long anything waits at a stretch: an interrupt of a kernel does not wake an idle event loop, a slice does."""
@@ -137,10 +140,56 @@ class _ThreadAlarm:
                 _raise_in(self.thread, self.kind)
 
 
+class _MainBell:
+    """Interrupts calls on the main thread by a signal of our own.
+
+    Not by SIGINT, which a script in the background of a shell ignores, and which would end the process, or the next
+    cell of a notebook, if it came late: what SIGURG does where nobody listens is nothing.
+    """
+
+    _calls: ClassVar[list[Stoppable]] = []
+    _before: ClassVar[dict[int, Any]] = {}
+
+    @classmethod
+    def listen(cls, call: Stoppable) -> None:
+        """A call begins on the main thread."""
+        if not cls._calls:
+            cls._before = {signal.SIGURG: signal.signal(signal.SIGURG, cls._ring)}
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                cls._before[signal.SIGINT] = signal.signal(signal.SIGINT, cls._interrupted)
+        cls._calls.append(call)
+
+    @classmethod
+    def leave(cls, call: Stoppable) -> None:
+        """It has ended."""
+        cls._calls.remove(call)
+        if not cls._calls:
+            before, cls._before = cls._before, {}
+            for number, handler in before.items():
+                if signal.getsignal(number) in (cls._ring, cls._interrupted):
+                    signal.signal(number, handler or signal.SIG_DFL)
+
+    @classmethod
+    def _ring(cls, number: int, frame: FrameType | None) -> None:
+        for call in cls._calls:
+            if call.wants_out():
+                raise Stopped
+        before = cls._before.get(number)
+        if callable(before):
+            before(number, frame)
+
+    @classmethod
+    def _interrupted(cls, number: int, frame: FrameType | None) -> None:
+        # A person's interrupt reaches this thread, which may be waiting for parts of the run on other threads.
+        for call in cls._calls:
+            call.stop_parts()
+        raise KeyboardInterrupt
+
+
 def interrupter() -> Callable[[], object]:
     """What interrupts the code of this thread, when called from another: KeyboardInterrupt or Stopped arrives in it."""
     thread = threading.get_ident()
-    if on_main_thread():
+    if on_main_thread() and callable(signal.getsignal(signal.SIGINT)):
         return lambda: signal.pthread_kill(thread, signal.SIGINT)
     return lambda: _raise_in(thread, Stopped)
 
@@ -187,13 +236,17 @@ class Stoppable:
     Attributes:
         reason: why it was stopped; raised at the next effect if the code could not be interrupted.
         suspension: it is to be left before its next task; what runs is not interrupted.
+        parts: the runs within it, which stop with it wherever they are.
     """
 
     def __init__(self) -> None:
         self.reason: BaseException | None = None
         self.suspension: RunSuspended | None = None
-        self._lock = threading.Lock()
+        self.parts: set[Stoppable] = set()
+        self._lock = threading.RLock()  # a handler of a signal may come to it where its own thread holds it
         self._interrupt: Callable[[], object] | None = None
+        self._thread = 0
+        self._rung = False
 
     def stop(self, reason: BaseException) -> None:
         """Interrupts the call, if one is in progress, and lets no other begin. Any thread may call this.
@@ -206,6 +259,29 @@ class Stoppable:
                 self.reason = reason
                 if self._interrupt is not None:
                     self._interrupt()
+        self.stop_parts()
+
+    def join(self, part: Stoppable) -> None:
+        """A run within this one begins.
+
+        Args:
+            part: stops it; at once if this one was stopped.
+        """
+        self.parts.add(part)
+        if self.reason is not None:
+            part.stop(RunCancelled(PART_STOPPED))
+
+    def stop_parts(self) -> None:
+        """Stops the parts on other threads: the code on this one may be waiting for them."""
+        for part in list(self.parts):
+            if part._thread != self._thread:
+                part.stop(RunCancelled(PART_STOPPED))
+
+    def wants_out(self) -> bool:
+        """Whether a call in progress is to be interrupted; true once."""
+        rings = self.reason is not None and self._interrupt is not None and not self._rung
+        self._rung = self._rung or rings
+        return rings
 
     def check(self) -> None:
         """Raises the reason if the run was stopped."""
@@ -224,8 +300,17 @@ class Stoppable:
             fn: the function, its arguments bound.
             seconds: the limit.
         """
+        if not on_main_thread():
+            return self._called(fn, seconds, lambda: _raise_in(self._thread, Stopped))
+        _MainBell.listen(self)
         try:
-            self._begin(interrupter())
+            return self._called(fn, seconds, lambda: signal.pthread_kill(self._thread, signal.SIGURG))
+        finally:
+            _MainBell.leave(self)
+
+    def _called(self, fn: Callable[[], Any], seconds: float | None, interrupt: Callable[[], object]) -> Any:
+        try:
+            self._begin(interrupt)
             try:
                 return limited(fn, seconds)
             finally:
@@ -286,6 +371,7 @@ class Stoppable:
     def _begin(self, interrupt: Callable[[], object]) -> None:
         with self._lock:
             self.check()
+            self._thread = threading.get_ident()
             self._interrupt = interrupt
 
     def _end(self) -> None:

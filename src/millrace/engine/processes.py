@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from weakref import WeakSet
 
 from millrace.engine import travel
+from millrace.engine.belongings import nobodys
 from millrace.engine.homeward import Message
 from millrace.engine.interrupts import CallLost
 
@@ -81,15 +82,16 @@ class WorkerProcess:
     """
 
     def __init__(self, initializer: tuple[Callable[..., object], tuple[Any, ...]] | None = None) -> None:
-        self._process = subprocess.Popen(
+        self._process = nobodys(  # a pool may be that of several runs; it ends its processes itself
+            subprocess.Popen,
             [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for the flow run, which stops its tasks
         )
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._in: BinaryIO = self._process.stdin  # type: ignore[assignment]
-        self._out: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self._in: BinaryIO = self._process.stdin
+        self._out: BinaryIO = self._process.stdout
         self._lock = threading.Lock()
         self._number = 0
         self.overdue, self.settled = False, True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from millrace.client.locate import connect
-from millrace.engine import travel
+from millrace.engine import belongings, travel
 from millrace.engine.context import FlowRunContext, TaskRunContext, tags
 from millrace.engine.errands import FlowPart
 from millrace.engine.homeward import Homeward, Send, prepare_process, way_open
@@ -92,6 +92,7 @@ def _flow_entered(blob: bytes, send: Send, stoppable: Stoppable, task_run: UUID,
     if not blob:
         yield
         return
+    belongings.watch()
     part = _part(blob)
     own = flow_run_here(part.run.id) if at_home else None
     if own is not None:
