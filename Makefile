@@ -36,6 +36,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_client.py --check
 	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/generate_interop.py --check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -44,6 +45,7 @@ format: $(VENV)/.dev
 generate: $(VENV)/.dev
 	$(BIN)/python scripts/generate_client.py
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_interop.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

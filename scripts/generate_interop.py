@@ -40,7 +40,11 @@ A 404 to one of our own operations says that the server is another one; then
 - a run begins by `POST /flows/`, `POST /flow_runs/` and `set_state` instead of one request, without a lease;
 - a worker asks `get_scheduled_flow_runs` every two seconds and takes a run by proposing Pending; whoever is refused was
   not first. It says by `…/workers/heartbeat` that it lives;
-- a run is followed by asking for its state, task runs and log lines;
+- a run is followed by listening at `/events/out` and `/logs/out` and asking beside it. These streams do not tell what
+  was before, drop messages for slow listeners, and the original tells log lines only where that is turned on. So the
+  state, the task runs and the lines are asked for every half second until their stream has told something, every five
+  seconds from then on, and at the end; what comes twice is told once. A stream that is refused is not asked for again,
+  one that breaks is opened again;
 - slots of concurrency limits are asked for again after the time it names, some seconds, not waited for in turn;
 - there are no leases of runs, so nobody there takes a run back whose process and worker were both killed.
 
@@ -103,11 +107,14 @@ def differences() -> str:
 
 
 def last_run() -> str:
-    """The scenarios and how they went."""
+    """The scenarios and how they went; where no run is known here, what the page said before."""
+    if not OUTCOMES.exists():
+        known = PAGE.read_text() if PAGE.exists() else ""
+        return LAST + known.partition(LAST)[2]
     lines = [LAST]
-    outcomes: dict[str, str] = json.loads(OUTCOMES.read_text()) if OUTCOMES.exists() else {}
+    outcomes: dict[str, str] = json.loads(OUTCOMES.read_text())
     for file, direction in DIRECTIONS.items():
-        found = {name.split("::", 1)[1]: how for name, how in outcomes.items() if name.startswith(file)}
+        found = _of_file(file, outcomes)
         if not found:
             continue
         lines += [f"### {direction}\n", "| scenario | outcome |", "|---|---|"]
@@ -118,6 +125,15 @@ def last_run() -> str:
         lines += [f"| {_said(name)} | {how} |" for name, how in found.items()]
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _of_file(file: str, outcomes: dict[str, str]) -> dict[str, str]:
+    """The outcomes of the tests that a file has now, in its order."""
+    tree = ast.parse((TESTS / file).read_text())
+    order = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    found = {name.split("::", 1)[1]: how for name, how in outcomes.items() if name.startswith(f"{file}::")}
+    kept = [name for name in found if name.partition("[")[0] in order]
+    return {name: found[name] for name in sorted(kept, key=lambda name: order.index(name.partition("[")[0]))}
 
 
 def _said(name: str) -> str:

@@ -98,9 +98,9 @@ def test_tags_caching_and_artifacts(flows: dict[str, Any], ours: Place) -> None:
 def test_what_is_not_offered_is_refused_clearly(peer: Peer, ours: Place) -> None:
     if ours.name == "prefect":
         pytest.skip("the original has it")
-    (said,) = peer.cli(ours, "variable set a b", codes=[1])
-    assert "does not have variables" in said
-    assert ours.ask("POST", "/block_types/", {}, expected=501)["code"] == "NotServed"
+    (said,) = peer.cli(ours, "automation ls", codes=[1])
+    assert "does not have automations" in said
+    assert ours.ask("POST", "/automations/", {}, expected=501)["code"] == "NotServed"
 
 
 def test_logs_and_the_command_line_reads(peer: Peer, flows: dict[str, Any], ours: Place) -> None:

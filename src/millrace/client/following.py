@@ -13,6 +13,7 @@ import httpx
 
 from millrace.client import exchange, retry
 from millrace.client.asynchronous import AsyncClient
+from millrace.client.ears import TICK, Ears
 from millrace.client.lines import alines
 from millrace.client.stream import PAGE, Asking, Listening, Message
 from millrace.schema.logs import Log
@@ -30,7 +31,8 @@ async def afollow(
         client: the server.
         flow_run_id: the run.
         after: the cursor to resume after; None: from the beginning of the run.
-        poll: seconds between two looks at a server that has no event stream.
+        poll: seconds between two looks at a server of another make; where its streams tell of the run, it is
+            looked at every five seconds.
 
     Raises:
         NotFound: there is no such run.
@@ -50,8 +52,12 @@ async def afollow(
             await asyncio.sleep(0.1)
             place.saw(await client.read_flow_run(flow_run_id))
     if place.deaf:
-        async for message in _aask(client, Asking(flow_run_id), poll):
-            yield message
+        ears = Ears(client.endpoint, flow_run_id)
+        try:
+            async for message in _aask(client, Asking(flow_run_id), ears, poll):
+                yield message
+        finally:
+            ears.close()
 
 
 async def _alisten(client: AsyncClient, place: Listening) -> AsyncIterator[Message]:
@@ -77,19 +83,29 @@ async def _alisten(client: AsyncClient, place: Listening) -> AsyncIterator[Messa
         pass
 
 
-async def _aask(client: AsyncClient, known: Asking, poll: float) -> AsyncIterator[Message]:
+async def _aask(client: AsyncClient, known: Asking, ears: Ears, poll: float) -> AsyncIterator[Message]:
     quiet = 0
     while quiet < 2:
-        run = await client.read_flow_run(known.flow_run_id)
-        fresh = known.lines(await _alog_lines(client, known))
-        if fresh:
-            yield fresh
-        told = bool(fresh)
-        for event in [*known.runs(await _atask_runs(client, known)), *known.runs([run])]:
+        told = False
+        look = ears.events.due(poll) or known.terminal
+        runs = [await client.read_flow_run(known.flow_run_id)] if look else []
+        if ears.logs.due(poll) or known.terminal:
+            fresh = known.lines(await _alog_lines(client, known))
+            if fresh:
+                yield fresh
+                told = True
+        for event in [*known.runs(await _atask_runs(client, known) if look else []), *known.runs(runs)]:
             yield event
             told = True
-        quiet = quiet + 1 if known.terminal and not told else 0
-        await asyncio.sleep(poll)
+        was_over = known.terminal
+        for _ in range(max(1, round(poll / TICK))):
+            await asyncio.sleep(min(TICK, poll))
+            for message in known.heard(ears.heard()):
+                yield message
+                told = True
+            if known.terminal and not was_over:
+                break
+        quiet = quiet + 1 if was_over and not told else 0
 
 
 async def _alog_lines(client: AsyncClient, known: Asking) -> list[Log]:

@@ -1,19 +1,20 @@
 """What a follower knows and understands, without the reading: the messages of a run, and how far it has come.
 
 Two ways lead to the same messages: `Listening` understands the server-sent events of a Millrace server; `Asking` makes
-them of plain answers, for a server that has no such stream.
+them of plain answers and of what `ears` hears, for a server that has no such stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import httpx
 from pydantic import TypeAdapter
 
 from millrace import settings
+from millrace.client.ears import Heard, about
 from millrace.client.exchange import Request
 from millrace.schema.events import RESOURCE_ID, ReceivedEvent
 from millrace.schema.flows import IdCondition, TimeCondition
@@ -111,7 +112,9 @@ def ends(event: ReceivedEvent, flow_run_id: UUID) -> bool:
 
 
 class Asking:
-    """What was told of one run so far, where everything has to be asked for.
+    """What was told of one run so far, where everything has to be asked for, and some of it is heard before.
+
+    Whatever comes twice is told once, and what is older than what was told of the same thing is not told at all.
 
     Args:
         flow_run_id: the run.
@@ -120,7 +123,8 @@ class Asking:
     def __init__(self, flow_run_id: UUID) -> None:
         self.flow_run_id = flow_run_id
         self.terminal = False
-        self._states: dict[UUID, UUID] = {}
+        self._told: set[UUID] = set()
+        self._newest: dict[UUID, datetime] = {}
         self._lines: dict[UUID, None] = {}
         self._latest: TimeCondition | None = None
 
@@ -148,11 +152,48 @@ class Asking:
         """Events for those whose state is another one than before."""
         for run in found:
             state = run.state
-            if state is None or self._states.get(run.id) == state.id:
+            if state is None or state.id in self._told:
                 continue
-            self._states[run.id] = state.id
+            if isinstance(run, TaskRun) and self._is_old(run.id, state.timestamp):
+                continue  # task runs are stored some time after their events were told
+            self._note(state.id, run.id, state.timestamp)
             self.terminal = self.terminal or (run.id == self.flow_run_id and state.is_final())
             yield _event(run, state)
+
+    def heard(self, found: Iterable[Heard]) -> list[Message]:
+        """What is news of what was heard, lines that came together in one list.
+
+        Args:
+            found: in the order it came in.
+        """
+        news: list[Message] = []
+        for one in found:
+            if isinstance(one, Log):
+                for fresh in self.lines([one]):
+                    if news and isinstance(news[-1], list):
+                        news[-1].append(fresh)
+                    else:
+                        news.append([fresh])
+            elif self._is_news(one):
+                self.terminal = self.terminal or ends(one, self.flow_run_id)
+                news.append(one)
+        return news
+
+    def _is_news(self, event: ReceivedEvent) -> bool:
+        run = about(event, "flow-run") or about(event, "task-run")
+        subflow = event.event.startswith("prefect.flow-run.") and run != self.flow_run_id
+        if event.id in self._told or subflow or (run and self._is_old(run, event.occurred)):
+            return False
+        self._note(event.id, run, event.occurred)
+        return True
+
+    def _is_old(self, run: UUID, moment: datetime) -> bool:
+        return run in self._newest and moment < self._newest[run]
+
+    def _note(self, id: UUID, run: UUID | None, moment: datetime) -> None:
+        self._told.add(id)
+        if run:
+            self._newest[run] = max(moment, self._newest.get(run, moment))
 
 
 def _event(run: TaskRun | FlowRun, state: State) -> ReceivedEvent:

@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx
 
 from millrace.client import exchange, retry
+from millrace.client.ears import TICK, Ears
 from millrace.client.lines import lines
 from millrace.client.stream import PAGE, Asking, Listening, Message
 from millrace.client.synchronous import Client
@@ -26,7 +27,8 @@ def follow(client: Client, flow_run_id: UUID, after: str | None = None, poll: fl
         client: the server.
         flow_run_id: the run.
         after: the cursor to resume after; None: from the beginning of the run.
-        poll: seconds between two looks at a server that has no event stream.
+        poll: seconds between two looks at a server of another make; where its streams tell of the run, it is
+            looked at every five seconds.
 
     Raises:
         NotFound: there is no such run.
@@ -46,8 +48,12 @@ def follow(client: Client, flow_run_id: UUID, after: str | None = None, poll: fl
             time.sleep(0.1)
             place.saw(client.read_flow_run(flow_run_id))
     if place.deaf:
-        for message in _ask(client, Asking(flow_run_id), poll):
-            yield message
+        ears = Ears(client.endpoint, flow_run_id)
+        try:
+            for message in _ask(client, Asking(flow_run_id), ears, poll):
+                yield message
+        finally:
+            ears.close()
 
 
 def _listen(client: Client, place: Listening) -> Iterator[Message]:
@@ -73,19 +79,29 @@ def _listen(client: Client, place: Listening) -> Iterator[Message]:
         pass
 
 
-def _ask(client: Client, known: Asking, poll: float) -> Iterator[Message]:
+def _ask(client: Client, known: Asking, ears: Ears, poll: float) -> Iterator[Message]:
     quiet = 0
     while quiet < 2:
-        run = client.read_flow_run(known.flow_run_id)
-        fresh = known.lines(_log_lines(client, known))
-        if fresh:
-            yield fresh
-        told = bool(fresh)
-        for event in [*known.runs(_task_runs(client, known)), *known.runs([run])]:
+        told = False
+        look = ears.events.due(poll) or known.terminal
+        runs = [client.read_flow_run(known.flow_run_id)] if look else []
+        if ears.logs.due(poll) or known.terminal:
+            fresh = known.lines(_log_lines(client, known))
+            if fresh:
+                yield fresh
+                told = True
+        for event in [*known.runs(_task_runs(client, known) if look else []), *known.runs(runs)]:
             yield event
             told = True
-        quiet = quiet + 1 if known.terminal and not told else 0
-        time.sleep(poll)
+        was_over = known.terminal
+        for _ in range(max(1, round(poll / TICK))):
+            time.sleep(min(TICK, poll))
+            for message in known.heard(ears.heard()):
+                yield message
+                told = True
+            if known.terminal and not was_over:
+                break
+        quiet = quiet + 1 if was_over and not told else 0
 
 
 def _log_lines(client: Client, known: Asking) -> list[Log]:
