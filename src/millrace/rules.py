@@ -234,7 +234,8 @@ def _late_means_scheduled(current: State, proposed: StateCreate, facts: Facts) -
 
 
 def _slot_of_the_deployment(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:
-    if proposed.type is not S.PENDING or facts.slot_free or current.type is not S.SCHEDULED:
+    late = proposed.type is S.SCHEDULED and proposed.name == "Late" and facts.cancel_new
+    if not (late or proposed.type is S.PENDING) or facts.slot_free or current.type is not S.SCHEDULED:
         return None
     if facts.cancel_new:
         state = named("Cancelled", "The deployment's concurrency limit was reached.")

@@ -9,7 +9,7 @@ import made
 import pytest
 from made import Clock
 
-from millrace.errors import AlreadyExists, InvalidInput, MissingDeployment, NotFound, ParameterError
+from millrace.errors import AlreadyExists, InvalidInput, MissingDeployment, NotFound, ParameterError, ScheduleError
 from millrace.schema.deployments import (
     Deployment,
     DeploymentCreate,
@@ -33,6 +33,7 @@ from millrace.schema.pools import (
     WorkQueueUpdate,
 )
 from millrace.schema.queries import DeploymentQuery, FlowRunQuery
+from millrace.schema.runs import DeploymentFlowRunCreate
 from millrace.schema.schedules import CronSchedule, IntervalSchedule
 from millrace.server import scheduler
 from millrace.store import counters, deployments, flow_runs, leases, pools, queues, workers
@@ -344,3 +345,64 @@ def test_counters(db: Database, clock: Clock) -> None:
     seen = db.read(counters.read)
     assert (seen.running, seen.pending, seen.scheduled, seen.deployments, seen.active_schedules) == (1, 1, 2, 1, 1)
     assert seen.next_due is not None
+
+
+TEMPLATE = {
+    "job_configuration": {"memory": "{{ memory }}", "env": "{{ env }}", "image": "{{ image }}"},
+    "variables": {
+        "type": "object",
+        "properties": {
+            "memory": {"type": "integer", "default": 512},
+            "env": {"$ref": "#/$defs/Env"},
+            "image": {"type": "string"},
+        },
+        "required": ["image"],
+        "definitions": {"Env": {"type": "object", "additionalProperties": {"type": "string"}}},
+    },
+}
+
+
+def test_job_variables_fit_the_schema_of_their_pool(db: Database) -> None:
+    flow = made.flow(db)
+    db.write(lambda tx: pools.create(tx, WorkPoolCreate(name="default", type="process", base_job_template=TEMPLATE)))
+    with pytest.raises(ParameterError, match=r"'memory': 'lots' is not of type 'integer'.*work-pool inspect default"):
+        made.deployment(db, flow.id, job_variables={"memory": "lots"})
+    with pytest.raises(ParameterError, match=r"'env'\['A'\]: 1 is not of type 'string'"):
+        made.deployment(db, flow.id, job_variables={"env": {"A": 1}})
+    deployment = made.deployment(db, flow.id, job_variables={"memory": "{{ variables.memory }}", "more": 1})
+    with pytest.raises(ParameterError, match="'memory'"):
+        db.write(lambda tx: deployments.update(tx, deployment.id, DeploymentUpdate(job_variables={"memory": "x"})))
+
+    def run(**variables: object) -> object:
+        body = DeploymentFlowRunCreate(job_variables=variables)
+        return db.write(lambda tx: flow_runs.create_from_deployment(tx, deployment.id, body))
+
+    with pytest.raises(ParameterError, match="'image' is missing"):
+        run()
+    with pytest.raises(ParameterError, match="'env'"):
+        run(image="i", **{"env.A": 1})
+    run(image="i", **{"env.A": "1"})
+    assert db.read(lambda tx: flow_runs.count(tx, FlowRunQuery())) == 1
+
+
+def test_a_pool_without_a_schema_takes_any_job_variable(db: Database) -> None:
+    flow = made.flow(db)
+    for name, template in (("a", {}), ("b", {"variables": {"properties": {"x": {"type": "nonsense"}}}})):
+        body = WorkPoolCreate(name=name, base_job_template=template)
+        db.write(lambda tx, body=body: pools.create(tx, body))
+        made.deployment(db, flow.id, name=name, work_pool_name=name, job_variables={"x": 1})
+
+
+def test_a_schedule_faster_than_runs_is_refused(db: Database) -> None:
+    flow = made.flow(db)
+    made.pool(db)
+    with pytest.raises(ScheduleError, match=r"at least 1 second, not 0\.5: each fire is a run"):
+        made.deployment(db, flow.id, schedules=[made.every(0.5)])
+    deployment = made.deployment(db, flow.id, schedules=[made.every(1)])
+    faster = DeploymentScheduleUpdate(schedule=IntervalSchedule(interval=timedelta(milliseconds=1)))
+    with pytest.raises(ScheduleError, match=r"not 0\.001"):
+        db.write(lambda tx: deployments.update_schedule(tx, deployment.id, deployment.schedules[0].id, faster))
+    with pytest.raises(ScheduleError, match="at least 1 second"):
+        again(db, deployment, schedules=[made.every(0.5)])
+    with pytest.raises(ScheduleError, match="at least 1 second"):
+        db.write(lambda tx: deployments.add_schedules(tx, deployment.id, [made.every(0.25)]))

@@ -304,6 +304,21 @@ def test_what_finds_no_slot_may_be_cancelled(db: Database) -> None:
     assert made.read(db, second.id).state_name == "Cancelled"
 
 
+def test_what_finds_no_slot_and_no_worker_is_cancelled_when_it_is_late(db: Database, clock: Clock) -> None:
+    flow = made.flow(db)
+    made.pool(db)
+    options = {"collision_strategy": "CANCEL_NEW"}
+    strict = made.deployment(db, flow.id, concurrency_limit=1, concurrency_options=options)
+    patient = made.deployment(db, flow.id, name="patient", concurrency_limit=1)
+    for deployment in (strict, patient):
+        made.run(db, deployment.id)
+    assert len(made.claim(db)) == 2
+    waiting = [made.run(db, strict.id), made.run(db, patient.id)]
+    clock.advance(20)
+    db.write(lambda tx: leases.mark_late(tx, timedelta(seconds=15), 100))
+    assert [made.read(db, run.id).state_name for run in waiting] == ["Cancelled", "Late"]
+
+
 def test_p2_p3_many_workers_claim_each_run_once(db: Database) -> None:
     flow = made.flow(db)
     made.pool(db)

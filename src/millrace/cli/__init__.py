@@ -33,6 +33,7 @@ COMMANDS = MappingProxyType(
         "global-concurrency-limit": "millrace.cli.global_concurrency_limit:app",
         "gcl": "millrace.cli.global_concurrency_limit:app",
         "work-pool": "millrace.cli.work_pool:app",
+        "work-queue": "millrace.cli.work_queue:app",
         "variable": "millrace.cli.variable:app",
         "artifact": "millrace.cli.artifact:app",
         "secret": "millrace.cli.secret:app",

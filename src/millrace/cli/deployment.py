@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
+from millrace.cli import schedule
+from millrace.cli.deployment_names import Which, find, named
 from millrace.cli.options import Parameters, Tags, Yes, confirm, moment, values
 from millrace.cli.output import Format, Output, emit, facts, note, say, table, when
 from millrace.cli.reach import reach
 from millrace.cli.watch import code, ended
 from millrace.cli.watch import watch as watched
 from millrace.client.synchronous import Client
-from millrace.errors import InvalidInput, MissingDeployment, NotFound
-from millrace.schema.deployments import Deployment, DeploymentSchedule
+from millrace.errors import InvalidInput
+from millrace.schema.deployments import CATCH_UP_LABEL, DEFAULT_CATCH_UP, Deployment
 from millrace.schema.fields import now
 from millrace.schema.flows import FlowFilter, TextCondition
 from millrace.schema.queries import DeploymentQuery
@@ -22,35 +23,7 @@ from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun
 from millrace.schema.states import scheduled
 
 app = typer.Typer(no_args_is_help=True, help="Deployments: flows with a place, parameters and schedules.")
-Which = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="FLOW/NAME, or its id.")]
-
-
-def find(client: Client, text: str) -> Deployment:
-    """The deployment of this id or `flow/name`.
-
-    Raises:
-        MissingDeployment: there is none; the message lists some.
-    """
-    try:
-        try:
-            return client.read_deployment(UUID(text))
-        except ValueError:
-            flow, _, name = text.rpartition("/")
-            if flow:
-                return client.read_deployment_by_name(flow, name)
-    except NotFound:
-        pass
-    known = [full for _, full in _named(client, client.read_deployments(limit=200))]
-    listed = f" Deployments here: {', '.join(known[:10])}." if known else " There are none here yet: millrace deploy."
-    raise MissingDeployment(f"There is no deployment {text!r}.{listed}")
-
-
-def _named(client: Client, found: list[Deployment]) -> list[tuple[Deployment, str]]:
-    flows: dict[UUID, str] = {}
-    for one in found:
-        if one.flow_id not in flows:
-            flows[one.flow_id] = client.read_flow(one.flow_id).name
-    return [(one, f"{flows[one.flow_id]}/{one.name}") for one in found]
+app.add_typer(schedule.app, name="schedule")
 
 
 @app.command("ls")
@@ -66,18 +39,20 @@ def list_(
         emit(found)
         return
     rows = [
-        (full, one.work_pool_name, "; ".join(map(_words, one.schedules)), "paused" if one.paused else "active", one.id)
-        for one, full in _named(client, found)
+        (
+            full,
+            one.work_pool_name,
+            "; ".join(map(schedule.words, one.schedules)),
+            "paused" if one.paused else "active",
+            one.id,
+        )
+        for one, full in named(client, found)
     ]
     table(("NAME", "POOL", "SCHEDULES", "", "ID"), rows, empty="There are no deployments.")
 
 
-def _words(schedule: DeploymentSchedule) -> str:
-    return schedule.schedule.describe() + ("" if schedule.active else " (paused)")
-
-
-def _next(schedule: DeploymentSchedule) -> str:
-    return when(next((fire.instant for fire in schedule.schedule.fires(now())), None)) if schedule.active else ""
+def _times(deployment: Deployment) -> str:
+    return "; ".join(map(schedule.words, deployment.schedules))
 
 
 @app.command()
@@ -90,7 +65,7 @@ def inspect(deployment: Which, output: Output = Format.TEXT) -> None:
         return
     facts(
         {
-            "name": _named(client, [found])[0][1],
+            "name": named(client, [found])[0][1],
             "id": found.id,
             "description": found.description,
             "entrypoint": found.entrypoint,
@@ -102,12 +77,12 @@ def inspect(deployment: Which, output: Output = Format.TEXT) -> None:
             "job variables": found.job_variables,
             "tags": found.tags,
             "paused": found.paused,
+            "missed fires": found.labels.get(CATCH_UP_LABEL, DEFAULT_CATCH_UP),
             "status": found.status and found.status.value,
             "updated": found.updated,
         }
     )
-    rows = [(_words(one), _next(one), one.id) for one in found.schedules]
-    table(("SCHEDULE", "NEXT", "ID"), rows, empty="It has no schedules.")
+    schedule.show(found.schedules)
 
 
 @app.command()
@@ -172,6 +147,18 @@ def resume(deployment: Which) -> None:
     client = reach()
     client.resume_deployment(find(client, deployment).id)
     say(f"Resumed the deployment {deployment!r}.")
+
+
+@app.command()
+def skipped(deployment: Which, output: Output = Format.TEXT) -> None:
+    """List the fires that were missed and, as the deployment's catch-up policy says, not run."""
+    client = reach()
+    found = client.read_skipped_fires(find(client, deployment).id)
+    if output is Format.JSON:
+        emit(found)
+        return
+    rows = [(one.nominal_time, one.reason, one.schedule_id) for one in found]
+    table(("FIRE", "WHY", "SCHEDULE"), rows, empty="No fire was skipped.")
 
 
 @app.command()

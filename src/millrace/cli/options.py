@@ -62,11 +62,12 @@ def values(schema: Mapping[str, Any] | None, texts: Sequence[str] | None) -> dic
     return read
 
 
-def moment(text: str | None) -> datetime | None:
+def moment(text: str | None, option: str = "--at") -> datetime | None:
     """A moment as typed: ISO 8601; without a zone it is local.
 
     Args:
         text: such as `2026-11-21T18:00` or `2026-11-21T17:00Z`.
+        option: the option it came with, for the message.
 
     Raises:
         InvalidInput: it is none.
@@ -77,7 +78,7 @@ def moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
         raise InvalidInput(
-            f"--at {text!r} is no moment; write 2026-11-21T18:00 (local) or 2026-11-21T17:00Z."
+            f"{option} {text!r} is no moment; write 2026-11-21T18:00 (local) or 2026-11-21T17:00Z."
         ) from None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -10,11 +12,42 @@ from millrace import plugins
 from millrace.cli.options import Yes, confirm
 from millrace.cli.output import Format, Output, emit, facts, say, table
 from millrace.cli.reach import reach
-from millrace.errors import InvalidInput
-from millrace.schema.pools import WorkPoolCreate
+from millrace.cli.waiting import Hours, coming
+from millrace.errors import InvalidInput, NotFound
+from millrace.schema.fields import JsonObject
+from millrace.schema.pools import WorkPoolCreate, WorkPoolUpdate
 
 app = typer.Typer(no_args_is_help=True, help="Pools: where runs wait for workers.")
 Name = Annotated[str, typer.Argument(help="The pool's name.")]
+Template = Annotated[
+    Path | None, typer.Option("--base-job-template", metavar="FILE", help="A JSON file with the base job template.")
+]
+
+
+def _default_template(type: str) -> JsonObject:
+    kinds = plugins.load("millrace.workers.execution:KINDS")
+    if type not in kinds.names:
+        raise InvalidInput(f"There is no pool type {type!r}; there are {', '.join(kinds.names)}.")
+    made: JsonObject = plugins.load("millrace.workers.execution:template_of")(kinds.load(type))
+    return made
+
+
+def _template(file: Path) -> JsonObject:
+    """The base job template in a file.
+
+    Raises:
+        InvalidInput: the file holds none.
+    """
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidInput(f"{file} is no JSON: {error}.") from None
+    if not isinstance(read, dict) or not isinstance(read.get("job_configuration"), dict):
+        raise InvalidInput(
+            f"{file} is no base job template: it has no object `job_configuration`. "
+            "Begin with: millrace work-pool get-default-base-job-template --type process"
+        )
+    return read
 
 
 @app.command()
@@ -24,27 +57,121 @@ def create(
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="Runs at once, over all workers.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Its runs wait until it is resumed.")] = False,
+    base_job_template: Template = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Change the pool, if there is one so named.")] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Create a pool."""
-    kinds = plugins.load("millrace.workers.execution:KINDS")
-    if type not in kinds.names:
-        raise InvalidInput(f"There is no pool type {type!r}; there are {', '.join(kinds.names)}.")
-    template = plugins.load("millrace.workers.execution:template_of")(kinds.load(type))
-    pool = reach().create_work_pool(
-        WorkPoolCreate(
-            name=name,
-            type=type,
-            description=description,
-            is_paused=paused,
-            concurrency_limit=limit,
-            base_job_template=template,
+    template = _default_template(type)
+    if base_job_template is not None:
+        template = _template(base_job_template)
+    client = reach()
+    if overwrite and _known(client, name):
+        client.update_work_pool(
+            name,
+            WorkPoolUpdate(
+                description=description, is_paused=paused, concurrency_limit=limit, base_job_template=template
+            ),
         )
-    )
+        pool = client.read_work_pool(name)
+    else:
+        pool = client.create_work_pool(
+            WorkPoolCreate(
+                name=name,
+                type=type,
+                description=description,
+                is_paused=paused,
+                concurrency_limit=limit,
+                base_job_template=template,
+            )
+        )
     if output is Format.JSON:
         emit(pool)
     else:
         say(f"Created the work pool {name!r}. Start a worker for it: millrace worker start --pool {name!r}")
+
+
+def _known(client: Any, name: str) -> bool:
+    try:
+        client.read_work_pool(name)
+    except NotFound:
+        return False
+    return True
+
+
+@app.command()
+def update(
+    name: Name,
+    base_job_template: Template = None,
+    concurrency_limit: Annotated[
+        int | None, typer.Option("--concurrency-limit", min=0, help="Runs at once, over all workers.")
+    ] = None,
+    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Change a pool. What is not given stays."""
+    changes: dict[str, Any] = {"concurrency_limit": concurrency_limit, "description": description}
+    changes = {field: value for field, value in changes.items() if value is not None}
+    if base_job_template is not None:
+        changes["base_job_template"] = _template(base_job_template)
+    if not changes:
+        raise InvalidInput("Nothing to change is given. See: millrace work-pool update --help")
+    client = reach()
+    client.update_work_pool(name, WorkPoolUpdate(**changes))
+    if output is Format.JSON:
+        emit(client.read_work_pool(name))
+    else:
+        say(f"Updated the work pool {name!r}.")
+
+
+@app.command("set-concurrency-limit")
+def set_concurrency_limit(
+    name: Name, limit: Annotated[int, typer.Argument(min=0, help="Runs at once, over all workers.")]
+) -> None:
+    """Set how many runs of a pool may run at once."""
+    reach().update_work_pool(name, concurrency_limit=limit)
+    say(f"The work pool {name!r} has {limit} slots.")
+
+
+@app.command("clear-concurrency-limit")
+def clear_concurrency_limit(name: Name) -> None:
+    """Let any number of runs of a pool run at once."""
+    reach().update_work_pool(name, concurrency_limit=None)
+    say(f"The work pool {name!r} has no limit.")
+
+
+@app.command()
+def preview(name: Name, hours: Hours = 1, output: Output = Format.TEXT) -> None:
+    """List the runs that wait in a pool, over all its queues."""
+    client = reach()
+    client.read_work_pool(name)
+    coming(client, name, None, hours, output)
+
+
+@app.command()
+def slots(name: Name, output: Output = Format.TEXT) -> None:
+    """Show which runs hold the slots of a pool."""
+    held = reach().work_pool_concurrency(name, flow_run_limit=200)
+    if output is Format.JSON:
+        emit(held)
+        return
+    runs = [(queue.queue_name, one) for queue in held.queues for one in queue.flow_runs]
+    rows = [(one.name, queue, one.state_name, one.state_timestamp, one.id) for queue, one in runs]
+    table(("RUN", "QUEUE", "STATE", "SINCE", "ID"), rows, empty=f"No slot of {name!r} is held.")
+
+
+@app.command("get-default-base-job-template")
+def get_default_base_job_template(
+    type: Annotated[str, typer.Option("--type", "-t", help="What its workers start: process or docker.")] = "process",
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Write it there.")] = None,
+) -> None:
+    """Print the base job template that a pool of a type gets if it is given none, as JSON."""
+    template = _default_template(type)
+    if file is None:
+        emit(template)
+        return
+    file.write_text(json.dumps(template, indent=2) + "\n", encoding="utf-8")
+    say(f"Wrote the base job template of {type!r} to {file}.")
 
 
 @app.command("ls")

@@ -22,7 +22,7 @@ from millrace.schema.deployments import (
 from millrace.schema.fields import new_id
 from millrace.schema.limits import GlobalLimit
 from millrace.schema.queries import DeploymentQuery
-from millrace.store import filters, flows, parameters, queues, slots, workers
+from millrace.store import filters, flows, job_variables, parameters, queues, slots, workers
 from millrace.store import schedules as timetable
 from millrace.store.database import Transaction
 from millrace.store.rows import LIMIT, model, page, values
@@ -178,6 +178,7 @@ def _create(tx: Transaction, body: DeploymentCreate) -> Deployment:
     if body.work_pool_name is not None:
         pool_id, queue_id = queues.resolve(tx, body.work_pool_name, body.work_queue_name)
         fields |= {"work_pool_id": pool_id, "work_queue_id": queue_id}
+        job_variables.check(tx, pool_id, body.job_variables, complete=False)
     id = new_id()
     tx.connection.execute(deployments.insert().values(**fields, id=id, created=tx.now, updated=tx.now))
     timetable.declare(tx, id, body.schedules)
@@ -196,6 +197,9 @@ def _changes(
         pool_name = body.work_pool_name if "work_pool_name" in sent else found.work_pool_name
         place = (None, None) if pool_name is None else queues.resolve(tx, pool_name, body.work_queue_name)
         changes["work_pool_id"], changes["work_queue_id"] = place
+    if sent & {"work_pool_name", "job_variables"}:
+        after = {**found._mapping, **changes}
+        job_variables.check(tx, after["work_pool_id"], after["job_variables"], complete=False)
     if sent & {"parameters", "parameter_openapi_schema", "enforce_parameter_schema"}:
         after = {**found._mapping, **changes}
         parameters.check_schema(after["parameter_openapi_schema"])

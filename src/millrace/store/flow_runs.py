@@ -15,7 +15,7 @@ from millrace.schema.pools import DeploymentScheduledRunsQuery
 from millrace.schema.queries import FlowRunQuery
 from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun, FlowRunCreate, FlowRunSort, FlowRunUpdate
 from millrace.schema.states import State, StateCreate, StateType
-from millrace.store import deployments, filters, flows, history, parameters, queues
+from millrace.store import deployments, filters, flows, history, job_variables, parameters, queues
 from millrace.store.database import Transaction
 from millrace.store.estimates import estimates
 from millrace.store.history import Run
@@ -144,6 +144,7 @@ def create_from_deployment(tx: Transaction, deployment_id: UUID, body: Deploymen
     enforced = row.enforce_parameter_schema if body.enforce_parameter_schema is None else body.enforce_parameter_schema
     if enforced:
         parameters.check(given, row.parameter_openapi_schema, complete=True)
+    job_variables.check(tx, row.work_pool_id, row.job_variables, body.job_variables, complete=True)
     run = of_deployment(tx, row, body, given)
     insert(tx, [(run, [body.state or StateCreate(type=StateType.SCHEDULED)])])
     return read(tx, run["id"]), True
@@ -236,7 +237,11 @@ def update(tx: Transaction, id: UUID, body: FlowRunUpdate) -> None:
     Raises:
         NotFound: there is none with this id.
     """
-    row(tx, id)
+    run = row(tx, id)
+    if body.job_variables is not None and run["deployment_id"] is not None:
+        beneath = deployments.rows(tx, [run["deployment_id"]]).get(run["deployment_id"])
+        if beneath is not None:
+            job_variables.check(tx, beneath.work_pool_id, beneath.job_variables, body.job_variables, complete=True)
     changes = {name: stored(flow_runs, name, getattr(body, name)) for name in body.model_fields_set}
     for name in ("name", "parameters", "empirical_policy", "tags"):
         if changes.get(name, ...) is None:

@@ -100,7 +100,9 @@ def facts_of(tx: Transaction, run: Run, *, force: bool = False) -> Facts:
 
 def _facts(tx: Transaction, run: Run, proposed: StateCreate, force: bool) -> Facts:
     facts = facts_of(tx, run, force=force)
-    if proposed.type is not S.PENDING or run["deployment_id"] is None or run["slot"]:
+    # a slot is asked for by whoever takes a run; that nobody came in time shows a full deployment too
+    asks = proposed.type is S.PENDING or proposed.name == "Late"
+    if not asks or run["deployment_id"] is None or run["slot"]:
         return facts
     columns = (deployments.c.concurrency_limit, deployments.c.concurrency_options)
     found = tx.connection.execute(select(*columns).where(deployments.c.id == run["deployment_id"])).first()

@@ -67,7 +67,8 @@ def _known(parameters: JsonObject, schema: JsonObject, properties: dict[str, Any
     unknown = [name for name in parameters if name not in properties]
     if unknown and schema.get("additionalProperties", False) is False:
         takes = f"It takes: {_names(properties)}." if properties else "It takes none."
-        raise ParameterError(f"{noun} {_names(unknown)} is unknown to the flow. {takes}")
+        whose = "the flow" if noun == "Parameter" else "its receiver"
+        raise ParameterError(f"{noun} {_names(unknown)} is unknown to {whose}. {takes}")
 
 
 def _names(names: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy import Row, func, select
 
-from millrace.errors import AlreadyExists, NotFound
+from millrace.errors import AlreadyExists, NotFound, ScheduleError
 from millrace.schema.deployments import DeploymentSchedule, DeploymentScheduleCreate, DeploymentScheduleUpdate
 from millrace.schema.fields import new_id
 from millrace.schema.schedules import IntervalSchedule, Schedule
@@ -30,6 +30,20 @@ _c = deployment_schedules.c
 _adapter: TypeAdapter[Schedule] = TypeAdapter(Schedule)
 
 _DEFAULT_ANCHOR = timedelta(minutes=10)
+_SHORTEST = timedelta(seconds=1)
+
+
+def check(schedule: Schedule) -> None:
+    """That a schedule does not fire faster than runs can be.
+
+    Raises:
+        ScheduleError: its interval is shorter than a second.
+    """
+    if isinstance(schedule, IntervalSchedule) and schedule.interval < _SHORTEST:
+        raise ScheduleError(
+            f"The interval of a schedule is at least 1 second, not {schedule.interval.total_seconds():g}: each fire is "
+            "a run with a process of its own, which takes longer to start. Loop within one flow instead."
+        )
 
 
 def parsed(stored: Any) -> Schedule:
@@ -73,7 +87,9 @@ def add(
 
     Raises:
         AlreadyExists: the deployment has a schedule with this slug.
+        ScheduleError: it fires faster than runs can be.
     """
+    check(body.schedule)
     _slug_is_free(tx, deployment_id, body.slug, None)
     last = tx.connection.scalar(select(func.max(_c.position)).where(_c.deployment_id == deployment_id))
     schedule = DeploymentSchedule(
@@ -106,6 +122,8 @@ def update(tx: Transaction, deployment_id: UUID, schedule_id: UUID, body: Deploy
         AlreadyExists: another of its schedules has this slug.
     """
     row = _row(tx, deployment_id, schedule_id)
+    if body.schedule is not None:
+        check(body.schedule)
     _slug_is_free(tx, deployment_id, body.slug, schedule_id)
     changes = values(body, deployment_schedules, only=body.model_fields_set)
     for name in ("active", "schedule", "parameters"):
@@ -191,6 +209,8 @@ def declare(tx: Transaction, deployment_id: UUID, wanted: list[DeploymentSchedul
 
 def _declare_again(tx: Transaction, row: Row[Any], body: DeploymentScheduleCreate) -> None:
     same = _same(row, body, tx.now)
+    if not same:
+        check(body.schedule)
     changes = values(body, deployment_schedules)
     changes["slug"] = body.slug or row.slug
     changes["declared_active"] = body.active

@@ -1,0 +1,52 @@
+"""Deployments as people name them on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from millrace.client.synchronous import Client
+from millrace.errors import MissingDeployment, NotFound
+from millrace.schema.deployments import Deployment
+
+Which = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="FLOW/NAME, or its id.")]
+
+
+def find(client: Client, text: str) -> Deployment:
+    """The deployment of this id or `flow/name`.
+
+    Args:
+        client: the server.
+        text: an id or `flow/name`.
+
+    Raises:
+        MissingDeployment: there is none; the message lists some.
+    """
+    try:
+        try:
+            return client.read_deployment(UUID(text))
+        except ValueError:
+            flow, _, name = text.rpartition("/")
+            if flow:
+                return client.read_deployment_by_name(flow, name)
+    except NotFound:
+        pass
+    known = [full for _, full in named(client, client.read_deployments(limit=200))]
+    listed = f" Deployments here: {', '.join(known[:10])}." if known else " There are none here yet: millrace deploy."
+    raise MissingDeployment(f"There is no deployment {text!r}.{listed}")
+
+
+def named(client: Client, found: list[Deployment]) -> list[tuple[Deployment, str]]:
+    """Deployments, each with its `flow/name`.
+
+    Args:
+        client: the server.
+        found: the deployments.
+    """
+    flows: dict[UUID, str] = {}
+    for one in found:
+        if one.flow_id not in flows:
+            flows[one.flow_id] = client.read_flow(one.flow_id).name
+    return [(one, f"{flows[one.flow_id]}/{one.name}") for one in found]
