@@ -82,6 +82,8 @@ def test_a_tour_of_every_operation(running: Running, colour: str) -> None:
             await about_runs(client, f"tour-{colour}")
             await about_deployments(client, f"tour-{colour}")
             await about_pools(client, f"pool-{colour}")
+            await about_variables(client, f"tour-{colour}")
+            await about_blocks(client, f"tour-{colour}")
 
     asyncio.run(tour())
     assert called == {operation.name for operation in OPERATIONS}
@@ -169,6 +171,19 @@ async def about_runs(client: Any, name: str) -> None:
     assert (await client.read_artifacts(artifacts={"key": {"any_": [name]}}))[0].description == "words"
     assert (await client.read_latest_artifacts(artifacts={"key": {"any_": [name]}}))[0].latest_id == artifact.id
 
+    about = {"artifacts": {"key": {"any_": [name]}}}
+    assert await client.count_artifacts(**about) == await client.count_latest_artifacts(**about) == 1
+    assert (await client.read_artifact(artifact.id)).id == (await client.read_latest_artifact(name)).id
+    await client.delete_artifact(artifact.id)
+
+    paused = await client.create_flow_run(flow_id=flow.id, state=named("Running"))
+    await client.set_flow_run_state(paused.id, named("Paused"))
+    await client.create_flow_run_input(paused.id, key="asked", value='"yes"')
+    assert await client.read_flow_run_input(paused.id, "asked") == '"yes"'
+    assert [one.key for one in await client.filter_flow_run_inputs(paused.id, prefix="ask")] == ["asked"]
+    await client.delete_flow_run_input(paused.id, "asked")
+    assert (await client.resume_flow_run(paused.id)).status is SetStateStatus.ACCEPT
+
     begun = await client.begin_flow_run(flow_name=name, flow_run=FlowRunCreate(flow_id=NOBODY), holder="me")
     pair = (begun.flow_run.id, begun.lease.attempt)
     assert (await client.extend_leases(leases=[pair])).extended == [begun.flow_run.id]
@@ -227,6 +242,43 @@ async def about_pools(client: Any, name: str) -> None:
     assert (await client.read_work_queue_status(queue.id)).late_runs_count == 0
     await client.delete_work_queue(queue.id)
     await client.delete_work_pool(name)
+
+
+async def about_variables(client: Any, name: str) -> None:
+    made = await client.create_variable(name=name, value={"n": 1}, tags=["a"])
+    assert (await client.read_variable(made.id)) == (await client.read_variable_by_name(name))
+    only = {"variables": {"name": {"any_": [name]}}}
+    assert [found.id for found in await client.read_variables(**only)] == [made.id]
+    assert await client.count_variables(**only) == 1
+    await client.update_variable(made.id, value=2)
+    await client.update_variable_by_name(name, tags=["b"])
+    again = await client.read_variable(made.id)
+    assert (again.value, again.tags) == (2, ["b"])
+    await client.delete_variable_by_name(name)
+    other = await client.create_variable(name=name, value=None)
+    await client.delete_variable(other.id)
+
+
+async def about_blocks(client: Any, name: str) -> None:
+    kind = await client.create_block_type(name=name, slug=name)
+    await client.update_block_type(kind.id, description="words")
+    assert (await client.read_block_type(kind.id)).description == "words"
+    assert (await client.read_block_type_by_slug(name)).id == kind.id
+    assert kind.id in [found.id for found in await client.read_block_types(block_types={"slug": {"any_": [name]}})]
+    fields = {"title": name, "type": "object", "properties": {"x": {"type": "integer"}}, "secret_fields": []}
+    schema = await client.create_block_schema(block_type_id=kind.id, fields=fields)
+    assert (await client.read_block_schema(schema.id)) == (await client.read_block_schema_by_checksum(schema.checksum))
+    assert schema.id in [found.id for found in await client.read_block_schemas()]
+    made = await client.create_block_document(name="d", data={"x": 1}, block_schema_id=schema.id, block_type_id=kind.id)
+    await client.update_block_document(made.id, data={"x": 2})
+    assert (await client.read_block_document(made.id)).data == {"x": 2}
+    assert (await client.read_block_document_by_name(name, "d")).id == made.id
+    assert [found.id for found in await client.read_block_documents_of_type(name)] == [made.id]
+    assert made.id in [found.id for found in await client.read_block_documents()]
+    assert await client.count_block_documents() >= 1
+    await client.delete_block_document(made.id)
+    await client.delete_block_schema(schema.id)
+    await client.delete_block_type(kind.id)
 
 
 # -- errors

@@ -85,7 +85,8 @@ def test_hooks_run_in_the_child_on_every_way_out(yard: Yard) -> None:
     yard.until(lambda: yard.entries(stopped, "begin"), 60)
     yard.client.set_flow_run_state(stopped.id, SetState(state=named("Cancelling")))
     for how, run in runs.items():
-        assert yard.wait(run).state_type == how, yard.output(run)
+        assert yard.wait(run, seconds=120).state_type == how, yard.output(run)
+        yard.until(lambda run=run, how=how: yard.entries(run, f"hook {how}"))  # called once the state holds
         hooks = [entry for entry in yard.entries(run) if entry["what"].startswith("hook")]
         assert [entry["what"] for entry in hooks] == ["hook RUNNING", f"hook {how}"]
         assert {(entry["hooked"], entry["name"], entry["flow"]) for entry in hooks} == {

@@ -135,7 +135,7 @@ def test_interrupt_sigterm_and_hangup(tmp_path: Path, number: signal.Signals) ->
     runner = start(trial)
     wait_for(trial, "two start")
     runner.send_signal(number)
-    printed, _ = runner.communicate(timeout=20)
+    printed, _ = runner.communicate(timeout=90)
     outcome = json.loads(printed)
     assert (outcome["state_type"], outcome["state_name"], outcome["exit_code"]) == ("CANCELLED", "Cancelled", 130)
     assert runner.returncode == 130
@@ -164,7 +164,7 @@ def test_sigkill_of_the_runner(tmp_path: Path) -> None:
     while trial.statuses().get("two") != "running" and time.monotonic() < deadline:
         time.sleep(0.05)  # the notebook follows
     runner.kill()
-    runner.communicate(timeout=20)
+    runner.communicate(timeout=90)
     # Nobody is left to say more; what stands there is true.
     assert trial.check_ledger() == {"one": "completed", "two": "running", "three": "not_run"}
     trial.check_gone(within=10)
@@ -207,7 +207,7 @@ def test_output_flood(tmp_path: Path) -> None:
     heard: list[int] = []
     begun = time.monotonic()
     outcome = trial.run(max_output_bytes=1_000_000, on_output=lambda text, name, index: heard.append(len(text)))
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 120
     assert outcome.state_name == "Completed"
     assert set(trial.check(outcome).values()) == {"completed"}
     text = trial.output.read_text()

@@ -214,14 +214,23 @@ class _Connection:
         """Ends a worker whose function did not react, if that takes nothing else with it."""
         if self.made is None or not waiting.worker or self.client.nthreads().get(waiting.worker) != 1:
             return
-        again = partial(self.client.restart_workers, [waiting.worker], raise_for_error=False)
-        run_thread(again, name="millrace-dask-stop")
+        self._apart(partial(self.client.restart_workers, [waiting.worker], raise_for_error=False))
 
     def _stop(self, waiting: _Waiting, number: str, future: Any) -> None:
         waiting.stopped = time.monotonic() - (GRACE_SECONDS if waiting.began is None else 0)
         if waiting.began is None:
-            run_thread(future.cancel, name="millrace-dask-stop")
-        run_thread(lambda: self.client.run(stop_there, number, on_error="ignore"), name="millrace-dask-stop")
+            self._apart(future.cancel)
+        self._apart(partial(self.client.run, stop_there, number, on_error="ignore"))
+
+    @staticmethod
+    def _apart(call: Callable[[], object]) -> None:
+        """Asks something of the cluster that may take long, or find it closed by now."""
+
+        def ask() -> None:
+            with suppress(Exception):
+                call()
+
+        run_thread(ask, name="millrace-dask-stop")
 
     def close(self) -> None:
         """Leaves the cluster; one made for this ends."""

@@ -7,7 +7,7 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from millrace.schema.fields import Model
 from millrace.schema.flows import Filter, IdCondition, Page, Stored, TagsCondition, TextCondition
@@ -72,6 +72,10 @@ class VariableCreate(Model):
     name: VariableName
     value: VariableValue
     tags: list[str] | None = Field(default_factory=list)
+
+    @model_serializer(mode="wrap")
+    def _value_always(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {**write(self), "value": self.value}  # null is a value here, and requests leave nulls out
 
 
 class Variable(Stored):
