@@ -6,20 +6,25 @@ Each is the same class as ours, not a copy: `except MissingFlow` catches what `e
 from __future__ import annotations
 
 from millrace.errors import AlreadyExists as ObjectAlreadyExists
+from millrace.errors import DeploymentApplyError as DeploymentApplyError
 from millrace.errors import EntrypointError as FlowScriptError
 from millrace.errors import EntrypointError as ScriptError
 from millrace.errors import MillraceError as PrefectException
 from millrace.errors import MissingContext as MissingContextError
+from millrace.errors import MissingDeployment as MissingDeploymentError
 from millrace.errors import MissingFlow as MissingFlowError
 from millrace.errors import NotFound as ObjectNotFound
 from millrace.errors import ParameterError as ParameterBindError
 from millrace.errors import ParameterError as ParameterTypeError
+from millrace.errors import SpecError as SpecValidationError
 from millrace.errors import UnspecifiedDeployment as UnspecifiedDeploymentError
 from millrace.errors import UnspecifiedFlow as UnspecifiedFlowError
 
 __all__ = [
+    "DeploymentApplyError",
     "FlowScriptError",
     "MissingContextError",
+    "MissingDeploymentError",
     "MissingFlowError",
     "ObjectAlreadyExists",
     "ObjectNotFound",
@@ -27,6 +32,7 @@ __all__ = [
     "ParameterTypeError",
     "PrefectException",
     "ScriptError",
+    "SpecValidationError",
     "UnspecifiedDeploymentError",
     "UnspecifiedFlowError",
 ]

@@ -18,6 +18,8 @@ import pytest
 from millrace import settings
 from millrace.client.locate import connect, stop_embedded
 from millrace.client.synchronous import Client
+from millrace.deployments import load_deployments_from_yaml
+from millrace.deployments.specfile import Entry
 from millrace.errors import MillraceError
 
 
@@ -271,3 +273,14 @@ def test_served_until_interrupted(home: Path, client: Client, tmp_path: Path, wh
         process.wait(30)
     with pytest.raises(MillraceError):
         client.read_deployment_by_name("nobody", "here")
+
+
+def test_the_specification_in_the_docs_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs/deployments.md").read_text()
+    (tmp_path / "millrace.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "flows.py").write_text("from millrace import flow\n\n@flow\ndef etl(n: int = 1):\n    return n\n")
+    monkeypatch.setenv("REGION", "north")
+    (made,) = load_deployments_from_yaml(tmp_path / "millrace.yaml")
+    assert made.full_name == "etl/nightly" and made.job_variables == {"env": {"REGION": "north"}}
+    known = {name for name in Entry.model_fields if name not in ("version_type", "sla")}
+    assert not [name for name in known if f"`{name}`" not in text]

@@ -25,6 +25,7 @@ COMMANDS = MappingProxyType(
         "up": "millrace.cli.embedded:up",
         "status": "millrace.cli.embedded:status",
         "down": "millrace.cli.embedded:down",
+        "init": "millrace.cli.init:app",
         "deploy": "millrace.cli.deploy:app",
         "deployment": "millrace.cli.deployment:app",
         "flow-run": "millrace.cli.flow_run:app",

@@ -20,12 +20,17 @@ def of_notebook(book: Path) -> list[CarriedFile]:
     Raises:
         ClosureError: a local module is no Python.
     """
-    statements = list(_statements(book))
-    imports = [found for statement in statements for node in ast.walk(statement) for found in _imports(node)]
-    return list(local_modules(imports, search_roots(book.parent, statements)).files)
+    found = list(statements(book))
+    imports = [one for statement in found for node in ast.walk(statement) for one in _imports(node)]
+    return list(local_modules(imports, search_roots(book.parent, found)).files)
 
 
-def _statements(book: Path) -> Iterator[ast.stmt]:
+def statements(book: Path) -> Iterator[ast.stmt]:
+    """The statements of a notebook's cells; cells that are no Python are left out.
+
+    Args:
+        book: the notebook.
+    """
     for cell in read_cells(book):
         try:
             yield from parse(plain(cell).code).body

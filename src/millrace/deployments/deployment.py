@@ -14,21 +14,10 @@ from millrace.client.handle import Id
 from millrace.deployments import found, preflight, request, source
 from millrace.deployments import given as accepted
 from millrace.deployments import triggers as automations
-from millrace.entrypoints import EntrypointType
-from millrace.errors import (
-    Busy,
-    DeploymentApplyError,
-    InvalidInput,
-    MillraceError,
-    NotAllowed,
-    NotFound,
-    NotSupported,
-    ParameterError,
-    ServerUnavailable,
-)
+from millrace.entrypoints import EntrypointType, parse
+from millrace.errors import InvalidInput
 from millrace.schema.deployments import CatchUp, ConcurrencyLimitConfig, ConcurrencyOptions, DeploymentScheduleCreate
 from millrace.schema.fields import JsonObject
-from millrace.schema.flows import FlowCreate
 from millrace.storage.kinds import CodeStorage
 
 
@@ -84,7 +73,6 @@ class RunnerDeployment(BaseModel):
 
     _source: source.Source | None = PrivateAttr(default=None)
     _schema: JsonObject = PrivateAttr(default_factory=dict)
-    _entrypoint_type: EntrypointType = PrivateAttr(default=EntrypointType.FILE_PATH)
     _own: dict[str, str | None] = PrivateAttr(default_factory=dict)
 
     # -- making one
@@ -154,9 +142,7 @@ class RunnerDeployment(BaseModel):
         """
         options = {key: value for key, value in locals().items() if key not in ("cls", "flow", "name")}
         kind = accepted.entrypoint_type(options.pop("entrypoint_type"))
-        made = cls.configured(flow, name, source.of_flow(flow, kind), **options)
-        made._entrypoint_type = kind
-        return made
+        return cls.configured(flow, name, source.of_flow(flow, kind), **options)
 
     @classmethod
     def from_entrypoint(
@@ -320,7 +306,15 @@ class RunnerDeployment(BaseModel):
     @property
     def entrypoint_type(self) -> EntrypointType:
         """How the entrypoint names the flow."""
-        return self._entrypoint_type
+        if self._source is not None and self._source.origin is not None:
+            return EntrypointType.NOTEBOOK_PATH
+        kind = parse(self.entrypoint).kind if self.entrypoint else "file"
+        return EntrypointType.MODULE_PATH if kind == "module" else EntrypointType.FILE_PATH
+
+    @property
+    def own(self) -> dict[str, str | None]:
+        """What its code says of version and description, which stands where nothing else is given."""
+        return self._own
 
     @property
     def parameter_openapi_schema(self) -> JsonObject:
@@ -331,6 +325,35 @@ class RunnerDeployment(BaseModel):
     def full_name(self) -> str:
         """`flow name/deployment name`."""
         return f"{self.flow_name}/{self.name}"
+
+    # -- as a specification file
+
+    def to_yaml(self, directory: Path | str | None = None) -> str:
+        """What `millrace.yaml` says of it; `from_yaml` gives it back.
+
+        Args:
+            directory: where the file will be; the current directory when not given.
+        """
+        place = Path(directory).absolute() if directory else None
+        return str(plugins.load("millrace.deployments.written:to_yaml")([self], place))
+
+    @classmethod
+    def from_yaml(cls, text: str, name: str | None = None, directory: Path | str | None = None) -> RunnerDeployment:
+        """A deployment that a text describes in the form of `millrace.yaml`.
+
+        Args:
+            text: the text.
+            name: which, where it describes several.
+            directory: what entrypoints are relative to; the current directory when not given.
+
+        Raises:
+            SpecError: the text cannot be used; the message names the line.
+            UnspecifiedDeployment: it describes several and no name is given.
+            MissingDeployment: it describes none of this name.
+        """
+        place = Path(directory).absolute() if directory else Path.cwd()
+        made: RunnerDeployment = plugins.load("millrace.deployments.specified:of_text")(text, name, place)
+        return made
 
     # -- giving it to the server
 
@@ -355,17 +378,6 @@ class RunnerDeployment(BaseModel):
         preflight.require(self.code)
         client = plugins.load("millrace.client.locate:connect")()
         automations.require(client, self.triggers)
-        try:
-            flow = client.create_flow(FlowCreate(name=str(self.flow_name)))
-            made = client.create_deployment(request.body(self, flow.id, pool, image))
-            automations.declare(client, made.id, self.name, self.triggers)
-            return Id(str(made.id))
-        except (ServerUnavailable, NotAllowed, Busy, ParameterError, NotSupported):
-            raise
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise InvalidInput(f"The deployment {self.full_name!r} cannot be made: {first['msg']}.") from None
-        except NotFound as error:
-            raise InvalidInput(f"The deployment {self.full_name!r} was not made: {error}") from error
-        except MillraceError as error:
-            raise DeploymentApplyError(f"The server refused the deployment {self.full_name!r}: {error}") from error
+        id = request.send(client, self, pool, image)
+        automations.declare(client, id, self.name, self.triggers)
+        return Id(str(id))

@@ -66,7 +66,7 @@ def in_directory(directory: Path, entrypoint: str) -> Found:
         assert code.path is not None
         return Found(entrypoints.load(code.entrypoint, code.path), code)
     flow: Any = entrypoints.load(parsed, directory)
-    version = source.of_file(directory / parsed.location) if parsed.kind == "file" else None
+    version = source.of_file(directory / parsed.location) if parsed.kind == "file" else source.of_function(flow)
     return Found(flow, source.Source(directory, _written(parsed, flow), version, directory))
 
 
@@ -80,7 +80,7 @@ def pulled(directory: Path, entrypoint: str, steps: list[dict[str, Any]]) -> Fou
     """
     parsed = entrypoints.parse(entrypoint)
     flow: Any = entrypoints.load(parsed, directory)
-    version = None if parsed.kind == "module" else source.of_file(directory / parsed.location)
+    version = source.of_function(flow) if parsed.kind == "module" else source.of_file(directory / parsed.location)
     return Found(flow, source.Source(None, _written(parsed, flow), version, None, pull_steps=tuple(steps)))
 
 

@@ -5,9 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from millrace.errors import InvalidInput
+from pydantic import ValidationError
+
+from millrace.errors import (
+    Busy,
+    DeploymentApplyError,
+    InvalidInput,
+    MillraceError,
+    NotAllowed,
+    NotFound,
+    ParameterError,
+    ServerUnavailable,
+)
 from millrace.schema.deployments import CATCH_UP_LABEL, DeploymentCreate, VersionInfo
 from millrace.schema.fields import JsonObject
+from millrace.schema.flows import FlowCreate
 from millrace.storage.local import SET_DIRECTORY
 
 if TYPE_CHECKING:
@@ -35,6 +47,38 @@ def check(deployment: RunnerDeployment, pool: str | None, image: str | None) -> 
                 f"{what} can only be given with a work pool: the deployment {deployment.full_name!r} has "
                 f"{argument}={value!r} and no pool. Add work_pool_name=…"
             )
+
+
+def send(client: Any, deployment: RunnerDeployment, pool: str | None, image: str | None) -> UUID:
+    """Create a deployment, or replace the one of this flow and name.
+
+    Args:
+        client: the client.
+        deployment: the deployment.
+        pool: the pool it goes to, if any.
+        image: the image its runs use, if any.
+
+    Returns:
+        Its id.
+
+    Raises:
+        DeploymentApplyError: the server refused it.
+        InvalidInput: there is no such pool, or a value cannot be sent.
+    """
+    name = deployment.full_name
+    try:
+        flow = client.create_flow(FlowCreate(name=str(deployment.flow_name)))
+        made: UUID = client.create_deployment(body(deployment, flow.id, pool, image)).id
+        return made
+    except (ServerUnavailable, NotAllowed, Busy, ParameterError):
+        raise
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidInput(f"The deployment {name!r} cannot be made: {first['msg']}.") from None
+    except NotFound as error:
+        raise InvalidInput(f"The deployment {name!r} was not made: {error}") from error
+    except MillraceError as error:
+        raise DeploymentApplyError(f"The server refused the deployment {name!r}: {error}") from error
 
 
 def body(deployment: RunnerDeployment, flow_id: UUID, pool: str | None, image: str | None) -> DeploymentCreate:

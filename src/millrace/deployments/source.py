@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -33,6 +34,7 @@ class Source:
         files: what of the directory belongs to it, where it was exported; empty for a script.
         origins: the cells its lines come from, for messages of the preflight check.
         pull_steps: how a run gets the code, where it does not simply lie in `path`.
+        origin: the notebook's directory and the entrypoint in it, where it was taken out of a notebook's file.
     """
 
     path: Path | None
@@ -42,6 +44,7 @@ class Source:
     files: tuple[str, ...] = ()
     origins: tuple[tuple[int, int], ...] = ()
     pull_steps: tuple[JsonObject, ...] = ()
+    origin: tuple[Path, str] | None = None
 
 
 def of_flow(flow: Any, kind: EntrypointType = EntrypointType.FILE_PATH) -> Source:
@@ -143,7 +146,8 @@ def of_notebook_flow(book: Path, name: str) -> Source:
         ClosureError: one of the names it needs cannot be shipped.
     """
     export = plugins.load("millrace.notebooks.export:export_notebook")
-    return kept(lambda target: export(book, name, target), book.absolute().parent)
+    code = kept(lambda target: export(book, name, target), book.absolute().parent)
+    return dataclasses.replace(code, origin=(book.absolute().parent, f"{book.name}:{name}"))
 
 
 def kept(export: Callable[[Path], Any], working_dir: Path) -> Source:
@@ -207,7 +211,16 @@ def of_notebook(book: Path) -> Source:
         _settle(place, code / version)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return Source(code / version, book.name, version, book.parent)
+    return Source(code / version, book.name, version, book.parent, origin=(book.parent, book.name))
+
+
+def of_function(flow: Any) -> str | None:
+    """The version of a flow of a module: a hash of its file.
+
+    Args:
+        flow: the flow.
+    """
+    return _hash_of(_file(getattr(flow, "fn", flow)))
 
 
 def of_file(file: Path) -> str | None:

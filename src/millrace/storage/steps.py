@@ -6,6 +6,7 @@ is a function that can be imported where the deployment runs. The inputs `id` an
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import logging
@@ -25,7 +26,7 @@ from millrace.storage.placeholders import Values
 from millrace.storage.remote import RemoteStorage
 
 log = logging.getLogger("millrace.flow_runs")
-PREFIXES = ("prefect.deployments.steps.", "millrace.deployments.steps.")
+PREFIXES = ("prefect.deployments.steps.", "millrace.deployments.steps.", "prefect_docker.deployments.steps.")
 _MODULES = ("core.", "pull.", "utility.")
 
 
@@ -109,6 +110,8 @@ BUILT_IN: dict[str, Callable[..., dict[str, str]]] = {
     for step in (set_working_directory, git_clone, pull_from_remote_storage, run_shell_script, pip_install_requirements)
 }
 FETCHING = ("git_clone", "pull_from_remote_storage")
+# Steps before a deployment is made; what they need is only loaded when they are.
+DEPLOYING = {name: f"millrace.deployments.image_steps:{name}" for name in ("build_docker_image", "push_docker_image")}
 
 
 def perform(steps: Iterable[Mapping[str, Any]], place: Path, *, start: Path | None = None) -> Path:
@@ -127,8 +130,32 @@ def perform(steps: Iterable[Mapping[str, Any]], place: Path, *, start: Path | No
         PullFailed: the code could not be fetched.
         PluginMissing: a package that a step needs is not installed.
     """
+    return performed(steps, place, start=start)[0]
+
+
+def performed(
+    steps: Iterable[Mapping[str, Any]],
+    place: Path,
+    *,
+    start: Path | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Performs steps one after the other.
+
+    Args:
+        steps: of the deployment.
+        place: the directory to fetch into.
+        start: the directory of the code before the first step; `place` when not given.
+        before: what earlier steps gave.
+
+    Returns:
+        The directory as `perform` says it; and what the steps gave, by name and by the step's id.
+
+    Raises:
+        MillraceError: as `perform`.
+    """
     directory = start or place
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, Any] = dict(before or {})
     for step in steps:
         if len(step) != 1:
             raise InvalidInput(f"A pull step has one name; this one has {', '.join(map(repr, step)) or 'none'}.")
@@ -145,7 +172,23 @@ def perform(steps: Iterable[Mapping[str, Any]], place: Path, *, start: Path | No
                 outputs[str(label)] = answer
             if "directory" in answer:
                 directory = directory / str(answer["directory"])
-    return directory
+    return directory, outputs
+
+
+def require_known(name: str) -> None:
+    """Refuse the name of a step that is one of ours by its prefix, and of which there is none.
+
+    Args:
+        name: as the step has it.
+
+    Raises:
+        InvalidInput: the message lists those there are.
+    """
+    if _short(name) is None and name.startswith(PREFIXES):
+        known = sorted([*BUILT_IN, *DEPLOYING])
+        close = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InvalidInput(f"The step {name!r} is not known here.{hint} There are: {', '.join(known)}.")
 
 
 def _short(name: str) -> str | None:
@@ -153,17 +196,16 @@ def _short(name: str) -> str | None:
         if name.startswith(prefix):
             rest = name.removeprefix(prefix)
             rest = next((rest.removeprefix(one) for one in _MODULES if rest.startswith(one)), rest)
-            return rest if rest in BUILT_IN else None
+            return rest if rest in BUILT_IN or rest in DEPLOYING else None
     return None
 
 
 def _call(name: str, inputs: dict[str, Any], place: Path) -> Any:
     short = _short(name)
-    if short is None and name.startswith(PREFIXES):
-        raise InvalidInput(f"The step {name!r} is not known here. There are: {', '.join(sorted(BUILT_IN))}.")
+    require_known(name)
     try:
         if short is not None:
-            return BUILT_IN[short](place, **inputs)
+            return (plugins.load(DEPLOYING[short]) if short in DEPLOYING else BUILT_IN[short])(place, **inputs)
         return _function(name)(**inputs)
     except MillraceError:
         raise
