@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ _HEAD = """\
 # The deployments of this directory, for Millrace (and for Prefect, which reads the same fields).
 #
 #   millrace deploy --all          makes all of them, or makes them again
-#   millrace deploy -n {name}
+#   millrace deploy -n NAME
 #
-# Values may hold {{{{ $NAME }}}} for the environment and {{{{ prefect.variables.x }}}} for a variable.
+# Values may hold {{ $NAME }} for the environment and {{ prefect.variables.x }} for a variable.
 """
 _MORE = """\
     # schedules:
@@ -197,7 +198,7 @@ def first_draft(targets: Sequence[Path], directory: Path, pool: str) -> str:
     if not found:
         names = ", ".join(str(one) for one in targets) or str(directory)
         raise InvalidInput(f"There is no flow in {names}. Decorate a function with @flow, or name a notebook.")
-    parts = [_HEAD.format(name=found[0][0]["name"]), "\ndeployments:\n"]
+    parts = [_HEAD.replace("deploy -n NAME", f"deploy -n {shlex.quote(found[0][0]['name'])}"), "\ndeployments:\n"]
     for fields, remarks in found:
         block = dumped([{**fields, "work_pool": {"name": pool}}])
         lines = [f"  {line}" for line in block.splitlines()]
