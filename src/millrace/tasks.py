@@ -8,25 +8,27 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import update_wrapper
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from millrace import settings
 from millrace.engine.caching import NO_CACHE, CachePolicy, source_of
 from millrace.engine.caching import task_input_hash as task_input_hash
+from millrace.engine.declared import NotSet, awaited, generates
 from millrace.engine.futures import FutureList, TaskFuture
 from millrace.engine.mapping import calls_of
 from millrace.engine.parameters import RESERVED, Signature, filled
 from millrace.engine.protocol import TaskPlan
 from millrace.engine.submission import arun_task, run_task, submit_task
 from millrace.engine.task_calls import TaskCall
+from millrace.engine.task_generators import task_items
+from millrace.engine.task_hooks import HOOKS, Hook, TaskHooked
 from millrace.engine.task_options import (
     Delay,
+    TaskOptions,
     cache_policy_of,
     check_callable,
     check_options,
     check_text,
-    checked_hooks,
     code_hash,
     expiration_of,
     number,
@@ -37,23 +39,13 @@ from millrace.engine.task_options import (
 )
 from millrace.engine.task_options import exponential_backoff as exponential_backoff
 from millrace.engine.whereabouts import reduced, twin
-from millrace.errors import NotSupported
-from millrace.schema.states import StateType
+from millrace.errors import InvalidInput, NotSupported
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Hook = Callable[..., Any]
-_UNSET: Any = object()
-_HOOKS = MappingProxyType(
-    {
-        StateType.RUNNING: "on_running",
-        StateType.COMPLETED: "on_completion",
-        StateType.FAILED: "on_failure",
-    }
-)
 
 
-class Task(Generic[P, R]):
+class Task(TaskHooked, Generic[P, R]):
     """A task; most people use the decorator `@task`.
 
     Args:
@@ -100,7 +92,7 @@ class Task(Generic[P, R]):
         description: str | None = None,
         tags: Iterable[str] | None = None,
         version: str | None = None,
-        cache_policy: CachePolicy | None = _UNSET,
+        cache_policy: CachePolicy | None = NotSet,
         cache_key_fn: Callable[..., str | None] | None = None,
         cache_expiration: timedelta | float | None = None,
         task_run_name: str | Callable[..., str] | None = None,
@@ -127,8 +119,7 @@ class Task(Generic[P, R]):
             check_text(given[option], option)
         check_callable(task_run_name, "task_run_name", text=True)
         check_callable(retry_condition_fn, "retry_condition_fn")
-        for hooks in _HOOKS.values():
-            setattr(self, f"{hooks}_hooks", checked_hooks(hooks, given[hooks]))
+        self._set_hooks(given)
         fn, self._kind = cast("tuple[Callable[P, R], str]", unwrapped(fn))
         update_wrapper(self, fn)
         self.fn = fn
@@ -147,10 +138,6 @@ class Task(Generic[P, R]):
         self._set_results()
         self._inspect()
 
-    on_completion_hooks: list[Hook]
-    on_failure_hooks: list[Hook]
-    on_running_hooks: list[Hook]
-
     def _set_retries(self) -> None:
         given = self.options
         retries = number(given["retries"], "retries", whole=True)
@@ -165,11 +152,11 @@ class Task(Generic[P, R]):
 
     def _set_results(self) -> None:
         given = self.options
-        self.cache_policy = cache_policy_of(given, _UNSET)
+        self.cache_policy = cache_policy_of(given, NotSet)
         self.cache_key_fn = given["cache_key_fn"]
         self.cache_expiration = expiration_of(given["cache_expiration"])
         self.refresh_cache: bool | None = given["refresh_cache"]
-        self.persist_result = persists(given, self.cache_policy, _UNSET)
+        self.persist_result = persists(given, self.cache_policy, NotSet)
         places = (given["result_storage"], given["result_serializer"], given["result_storage_key"])
         self.persists_for_itself = given["persist_result"] is True or any(place is not None for place in places)
         self.result_storage, self.result_serializer, self.result_storage_key = places
@@ -177,11 +164,7 @@ class Task(Generic[P, R]):
 
     def _inspect(self) -> None:
         fn = self.fn
-        called = getattr(type(fn), "__call__", None)  # noqa: B004 - an object may have an async __call__
-        self.isasync = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(called)
-        self.isgenerator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
-        if self.isgenerator:
-            raise TypeError(f"the task {self.name!r} is a generator, which Millrace cannot run yet: return a list")
+        self.isasync, self.isgenerator = awaited(fn), generates(fn)
         self.signature = Signature(fn, f"task {self.name!r}")
         for reserved in RESERVED:
             if reserved in self.signature.parameters:
@@ -223,46 +206,30 @@ class Task(Generic[P, R]):
         """Whether it decorates a `@staticmethod`."""
         return self._kind == "staticmethod"
 
-    def with_options(self, **options: Any) -> Task[P, R]:
+    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
         """The same task with other options: any of the constructor's, by name. What is not given stays.
 
         Args:
-            options: what to change; None means what it means to the constructor.
+            options: what to change, None included: it means what it means to the constructor.
 
         Example:
             >>> fetch.with_options(retries=5, tags=["slow"])(url)  # doctest: +SKIP
         """
         check_options(options, _OPTIONS, "a task")
-        kept = {**self.options, "name": self.name}
-        kept.update({name: list(getattr(self, f"{name}_hooks")) for name in _HOOKS.values()})
+        kept: dict[str, Any] = {**self.options, "name": self.name}
+        kept.update({name: list(getattr(self, f"{name}_hooks")) for name in HOOKS.values()})
         if options.get("cache_key_fn") is not None:
-            kept["cache_policy"] = _UNSET
-        if options.get("cache_policy", _UNSET) is not _UNSET:
+            kept["cache_policy"] = NotSet
+        if options.get("cache_policy", NotSet) is not NotSet:
             kept["cache_key_fn"] = None
         made: Task[P, R] = type(self)(self.fn, **{**kept, **options})
         made._kind = self._kind
         return made
 
-    def on_completion(self, fn: Hook) -> Hook:
-        """Decorator: calls a function with task, task run and state when a run has completed."""
-        self.on_completion_hooks.append(fn)
-        return fn
-
-    def on_failure(self, fn: Hook) -> Hook:
-        """Decorator: the same when a run has failed, its retries used up."""
-        self.on_failure_hooks.append(fn)
-        return fn
-
-    def on_running(self, fn: Hook) -> Hook:
-        """Decorator: the same when a run begins, once for each try."""
-        self.on_running_hooks.append(fn)
-        return fn
-
     # -- what the engine asks
 
     def plan(self, submitted: bool, persists: bool) -> TaskPlan:
         """What the conversation of a run has to know, for the engine."""
-        hooked = self.on_running_hooks or self.on_completion_hooks or self.on_failure_hooks
         cached = persists and (self.cache_policy != NO_CACHE or self.result_storage_key is not None)
         return TaskPlan(
             self.retries,
@@ -271,13 +238,8 @@ class Task(Generic[P, R]):
             submitted,
             cached and not settings.current().task_disable_caching,
             persists,
-            frozenset(kind for kind in _HOOKS if self.hooks(kind)) if hooked else frozenset(),
+            self.hooked,
         )
-
-    def hooks(self, kind: StateType) -> list[Hook]:
-        """What to call when a run gets there, for the engine."""
-        found: list[Hook] = getattr(self, f"{_HOOKS[kind]}_hooks")
-        return found
 
     def _delay(self, attempt: int) -> float:
         chosen = self.retry_delay_seconds
@@ -307,7 +269,7 @@ class Task(Generic[P, R]):
     def __call__(
         self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Runs the task now and gives its value; an `async def` task is awaited.
+        """Runs the task now and gives its value; an `async def` task is awaited, the items of a generator are taken.
 
         Args:
             args: as the function takes them; futures stand for their results.
@@ -317,8 +279,13 @@ class Task(Generic[P, R]):
 
         Raises:
             ParameterError: the arguments do not fit the function.
+            InvalidInput: `return_state` of a generator.
         """
         call = TaskCall(self, self.signature.bind(args, kwargs), wait_for)
+        if self.isgenerator:
+            if return_state:
+                raise InvalidInput(f"the task {self.name!r} gives items; its state is that of {self.name}.submit(...)")
+            return task_items(call)
         return arun_task(call, return_state=return_state) if self.isasync else run_task(call, return_state=return_state)
 
     def submit(
@@ -384,7 +351,7 @@ _OPTIONS = tuple(name for name in inspect.signature(Task.__init__).parameters if
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(fn: None = None, /, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: None = None, /, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
 def task(fn: Any = None, /, **options: Any) -> Any:
@@ -396,3 +363,13 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     """
     check_options(options, _OPTIONS, "@task")
     return Task(fn, **options) if fn is not None else lambda function: Task(function, **options)
+
+
+# Signatures to look up: both take what `Task` takes, by name.
+_KEYWORDS = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in inspect.signature(Task).parameters.values()]
+_FN = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_ONLY, default=None)
+_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+cast(Any, task).__signature__ = inspect.Signature([_FN, *_KEYWORDS[1:]])
+cast(Any, Task.with_options).__signature__ = inspect.Signature(
+    [_SELF, *(one.replace(default=NotSet) for one in _KEYWORDS[1:])]
+)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -173,6 +174,23 @@ def test_coroutines(runner: TaskRunner) -> None:
 
     assert plain() == [2, 3, 4]
     assert asyncio.run(awaiting()) == (2, [2, 3], 7)
+
+
+def test_generators_give_lists(runner: TaskRunner) -> None:
+    @task
+    def upto(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    @task
+    async def aupto(n: int) -> AsyncIterator[int]:
+        for number in range(n):
+            yield number
+
+    @flow(name="lists of items", task_runner=runner)
+    def work() -> Any:
+        return upto.submit(3).result(), upto.map([1, 2]).result(), aupto.submit(3).result(), list(upto(2))
+
+    assert work() == ([0, 1, 2], [[0], [0, 1]], [0, 1, 2], [0, 1])
 
 
 def test_tasks_run_where_the_runner_says(runner: TaskRunner) -> None:

@@ -1,20 +1,22 @@
-"""Generator flows that are `async def`: as in `millrace.engine.generators`, in one asyncio task each."""
+"""Generator flows and tasks that are `async def`: as in `millrace.engine.generators`, in one asyncio task each."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from millrace.engine.calls import conclude, session_of
-from millrace.engine.effects import Call
+from millrace.engine.effects import Call, Effect
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
-from millrace.engine.generators import END, Talk, Try, recorded, thrown_by
+from millrace.engine.generators import END, Course, FlowCourse, Talk, Try, thrown_by
 from millrace.engine.interrupts import SLICE
+from millrace.engine.lineage import ALONE_RETURNED, holders
 from millrace.engine.logs import prints_logged
 from millrace.engine.states import RunState
 
@@ -23,6 +25,7 @@ class _Performer:
     """Runs an async generator in one task: what it opens in one step it closes in the same task in another."""
 
     def __init__(self, tried: Try) -> None:
+        self._tried = tried
         self._queue: asyncio.Queue[tuple[Callable[[], Any], asyncio.Future[Any]]] = asyncio.Queue()
         self.context = tried.context
         self.task = asyncio.create_task(self._perform(), context=tried.place)
@@ -34,6 +37,7 @@ class _Performer:
                 move, reply = await self._queue.get()
                 try:
                     item = await move()
+                    self._tried.given(item, holders(item) <= ALONE_RETURNED)
                 except StopAsyncIteration:
                     item = END
                 except BaseException as error:
@@ -51,6 +55,8 @@ class _Performer:
             await asyncio.wait({reply, self.task}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await self.stop()
+            if reply.done() and not reply.cancelled():
+                reply.exception()  # heard, and not of interest any more
             raise
         # A loop that ends cancels all tasks, this one's too, before it closes what is left of generators.
         return reply.result() if reply.done() else await move()
@@ -62,16 +68,19 @@ class _Performer:
             await asyncio.wait({self.task}, timeout=SLICE)
 
 
-class _AsyncSteps(Try):
+class _AsyncSteps:
     """The steps of an `async def` function."""
 
     generator: AsyncGenerator[Any, Any] | None = None
     performer: _Performer | None = None
 
+    def __init__(self, tried: Try) -> None:
+        self.tried = tried
+
     async def first(self) -> Any:
         """The first item, or the end."""
-        self.generator = self.place.run(self.make)
-        self.performer = _Performer(self)
+        self.generator = self.tried.place.run(self.tried.make)
+        self.performer = _Performer(self.tried)
         return await self.send(None)
 
     async def send(self, value: Any) -> Any:
@@ -96,29 +105,45 @@ class _AsyncSteps(Try):
         if self.generator is not None:
             with contextlib.suppress(Exception):
                 await self.generator.aclose()
-        await asyncio.to_thread(self.session.end_call, self.context)
+        await asyncio.to_thread(self.tried.over)
 
     async def _step(self, move: Callable[[], Any]) -> Any:
         assert self.performer is not None
         begun = time.monotonic()
         try:
-            return await self.context.stoppable.acall(partial(self.performer.ask, move), self.left)
+            return await self.tried.stoppable.acall(partial(self.performer.ask, move), self.tried.left)
         finally:
-            self.spend(begun)
+            self.tried.spend(begun)
 
 
-async def _arun(session: FlowRunSession, ending: Callable[[RunState], Any]) -> AsyncGenerator[Any, Any]:
-    """The same for an async generator, which can give no value: the final state goes to `ending`."""
-    talk = Talk(session)
-    with recorded(session):
+class AsyncCourse(Course, Protocol):
+    """A run with items on the way, in `async def` colour."""
+
+    async def aperform(self, effect: Effect) -> Any:
+        """Performs an effect other than `Call`."""
+
+
+async def arun_items(
+    course: AsyncCourse, recorded: AbstractAsyncContextManager[None], ending: Callable[[RunState], Any]
+) -> AsyncGenerator[Any, Any]:
+    """As `run_items`, for an async generator, which can give no value: the final state goes to `ending`.
+
+    Args:
+        course: the run.
+        recorded: entered for as long as it goes on.
+        ending: gets the final state.
+    """
+    talk = Talk(course.conversation())
+    async with recorded:
         while (effect := talk.effect()) is not None:
             if not isinstance(effect, Call):
                 try:
-                    talk.answer = await session.aperform(effect)
+                    talk.answer = await course.aperform(effect)
                 except BaseException as error:
                     talk.error = error
                 continue
-            steps = _AsyncSteps(session)
+            tried = course.tried()
+            steps = _AsyncSteps(tried)
             try:
                 item = await steps.first()
                 while item is not END:
@@ -131,34 +156,44 @@ async def _arun(session: FlowRunSession, ending: Callable[[RunState], Any]) -> A
                         item = await steps.throw(thrown)
                     else:
                         item = await steps.send(sent)
-                talk.answer = await asyncio.to_thread(steps.finish)
+                talk.answer = await asyncio.to_thread(tried.finish)
             except BaseException as error:
-                talk.error = steps.failed(error, talk.heard)
+                talk.error = tried.ended_by(error, talk.heard)
             finally:
                 await steps.end()
-    assert talk.state is not None
-    ending(talk.state)
+        state = course.ended(talk.ending)
+    ending(state)
 
 
-class AsyncFlowGenerator(AsyncGenerator[Any, Any]):
-    """What calling an `async def` flow gives whose function is a generator. The run is made with the first item.
+@asynccontextmanager
+async def arecorded(course: FlowCourse) -> AsyncIterator[None]:
+    """What `FlowCourse.recorded` does, for `async with`.
 
     Args:
-        flow: the flow.
-        parameters: by name, as they were given; checked at once.
-        wait_for: futures to wait for first.
+        course: the run.
+    """
+    with course.recorded():
+        yield
 
-    Raises:
-        ParameterError: the arguments do not fit; no run is made.
+
+class AsyncItems(AsyncGenerator[Any, Any]):
+    """What calling an `async def` flow or task gives whose function is a generator. It begins with the first item.
+
+    Args:
+        of: the flow or task.
+        inner: the run.
     """
 
     _closing: ClassVar[set[AsyncGenerator[Any, Any]]] = set()
     _loop: asyncio.AbstractEventLoop | None = None
     _over = False
 
-    def __init__(self, flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[Any] | None) -> None:
-        session = session_of(flow, parameters, wait_for)
-        self._inner = _arun(session, partial(conclude, return_state=False))
+    def __init__(self, of: Any, inner: AsyncGenerator[Any, Any]) -> None:
+        self._of = of
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return f"<items of {self._of!r}>"
 
     async def asend(self, value: Any) -> Any:
         """Goes on, giving the function a value for its `yield`; the next item."""
@@ -193,7 +228,24 @@ class AsyncFlowGenerator(AsyncGenerator[Any, Any]):
 async def _aclose_quietly(generator: AsyncGenerator[Any, Any]) -> None:
     with contextlib.suppress(Exception):
         await generator.aclose()
-    AsyncFlowGenerator._closing.discard(generator)
+    AsyncItems._closing.discard(generator)
+
+
+class AsyncFlowGenerator(AsyncItems):
+    """The items of a flow.
+
+    Args:
+        flow: the flow.
+        parameters: by name, as they were given; checked at once.
+        wait_for: futures to wait for first.
+
+    Raises:
+        ParameterError: the arguments do not fit; no run is made.
+    """
+
+    def __init__(self, flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[Any] | None) -> None:
+        course = FlowCourse(session_of(flow, parameters, wait_for))
+        super().__init__(flow, arun_items(course, arecorded(course), partial(conclude, return_state=False)))
 
 
 async def aexhausted(session: FlowRunSession) -> RunState:
@@ -203,6 +255,7 @@ async def aexhausted(session: FlowRunSession) -> RunState:
         session: the run.
     """
     ending: list[RunState] = []
-    async for _ in _arun(session, ending.append):
+    course = FlowCourse(session)
+    async for _ in arun_items(course, arecorded(course), ending.append):
         pass
     return ending[0]

@@ -80,6 +80,20 @@ def generates(fn: Callable[..., Any]) -> bool:
     return any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in found)
 
 
+def listed(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A generator function as one that gives the list of the items, of the same colour; any other as it is."""
+    if not generates(fn):
+        return fn
+
+    def items(*args: Any, **kwargs: Any) -> list[Any]:
+        return list(fn(*args, **kwargs))
+
+    async def aitems(*args: Any, **kwargs: Any) -> list[Any]:
+        return [item async for item in fn(*args, **kwargs)]
+
+    return aitems if awaited(fn) else items
+
+
 def unwrapped(fn: Any) -> tuple[Callable[..., Any], str]:
     """The function below a `@classmethod` or `@staticmethod`, and which of them it was."""
     kind = type(fn).__name__ if isinstance(fn, (classmethod, staticmethod)) else ""

@@ -15,6 +15,7 @@ from uuid import UUID
 from millrace.client.locate import connect
 from millrace.engine import belongings, travel
 from millrace.engine.context import FlowRunContext, TaskRunContext, tags
+from millrace.engine.declared import listed
 from millrace.engine.errands import FlowPart
 from millrace.engine.homeward import Homeward, Send, prepare_process, way_open
 from millrace.engine.interrupts import Stoppable
@@ -72,7 +73,7 @@ def make(flow: bytes, errand: bytes, send: Send, stoppable: Stoppable) -> tuple[
             stack.enter_context(_flow_entered(flow, send, stoppable, run_id, home == this_process()))
             stack.enter_context(context.entered())
             stack.enter_context(prints_logged(log_prints))
-            call = partial(fn.get(), *args, **kwargs)
+            call = partial(listed(fn.get()), *args, **kwargs)
             value = asyncio.run(stoppable.acall(call, seconds)) if isasync else stoppable.call(call, seconds)
         return True, travel.pack_value(name, value)
     except BaseException as error:  # goes home, whatever it is

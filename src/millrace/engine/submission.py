@@ -22,7 +22,13 @@ from millrace.engine.tracebacks import own
 from millrace.schema.states import StateType
 
 
-def _conclude(state: RunState, return_state: bool) -> Any:
+def conclude(state: RunState, return_state: bool) -> Any:
+    """What a call gives for a final state: its value, or its exception is raised.
+
+    Args:
+        state: the final state.
+        return_state: give the state instead.
+    """
     if state._error is not None and not isinstance(state._error, Exception):
         raise own(state._error)  # an interrupt goes on to whoever called
     if return_state:
@@ -42,19 +48,19 @@ def run_task(call: TaskCall, *, return_state: bool = False) -> Any:
     """
     if (trace := tracing.current()) is not None:
         return trace.call(call.task, "task", call.parameters, call.wait_for)
-    _leave_if_suspended()
-    return _conclude(TaskRunSession(call).run(), return_state)
+    leave_if_suspended()
+    return conclude(TaskRunSession(call).run(), return_state)
 
 
 async def arun_task(call: TaskCall, *, return_state: bool = False) -> Any:
     """The same for an `async def` task."""
     if (trace := tracing.current()) is not None:
         return trace.call(call.task, "task", call.parameters, call.wait_for)
-    _leave_if_suspended()
-    return _conclude(await TaskRunSession(call).arun(), return_state)
+    leave_if_suspended()
+    return conclude(await TaskRunSession(call).arun(), return_state)
 
 
-def _leave_if_suspended() -> None:
+def leave_if_suspended() -> None:
     """The place where a run that somebody suspended is left: where its code would begin another task."""
     flow = FlowRunContext.get()
     if flow is not None and TaskRunContext.get() is None:
@@ -86,7 +92,7 @@ def submit_task(call: TaskCall) -> TaskFuture[Any]:
     flow = FlowRunContext.get()
     if flow is not None:
         flow.stoppable.check()
-        _leave_if_suspended()
+        leave_if_suspended()
     runner = chosen_runner() or (flow.runner if flow is not None and flow.runner is not None else _default_runner())
     carrier = runner.carrier
     own_loop = call.task.isasync and carrier is None

@@ -18,6 +18,7 @@ class TaskLike(Keeping, Protocol):
     task_key: str
     signature: Signature
     isasync: bool
+    isgenerator: bool
     tags: frozenset[str]
     version: str | None
     timeout_seconds: float | None

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import CodeType
-from typing import Any
+from typing import Any, TypedDict
 
 from millrace import settings
 from millrace.engine.caching import DEFAULT, NO_CACHE, CacheKeyFnPolicy, CachePolicy
@@ -24,6 +24,35 @@ _ELSEWHERE = {
     "asset_deps": "assets, which Millrace does not have: use tags, or create_link_artifact()",
 }
 """Options of Prefect that are no options here, and what to do instead."""
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@task` takes; `Task` says what each means."""
+
+    name: str | None
+    description: str | None
+    tags: Iterable[str] | None
+    version: str | None
+    cache_policy: CachePolicy | None
+    cache_key_fn: Callable[..., str | None] | None
+    cache_expiration: timedelta | float | None
+    task_run_name: str | Callable[..., str] | None
+    retries: int | None
+    retry_delay_seconds: Delay
+    retry_jitter_factor: float | None
+    persist_result: bool | None
+    result_storage: Any
+    result_serializer: Any
+    result_storage_key: str | None
+    cache_result_in_memory: bool
+    timeout_seconds: float | None
+    log_prints: bool | None
+    refresh_cache: bool | None
+    on_completion: Iterable[Callable[..., Any]] | None
+    on_failure: Iterable[Callable[..., Any]] | None
+    on_running: Iterable[Callable[..., Any]] | None
+    retry_condition_fn: Callable[..., Any] | None
+    viz_return_value: Any
 
 
 def check_options(given: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -13,6 +13,7 @@ from millrace.engine import protocol
 from millrace.engine.asides import aasides, asides
 from millrace.engine.context import FlowRunContext, TaskRunContext, current_tags
 from millrace.engine.crews import place_given_back
+from millrace.engine.declared import listed
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Call, Effect, Hit, Keep, Look, Record, Sleep, Step, Tell, Weigh
 from millrace.engine.errands import Carrier, Errand
@@ -35,6 +36,9 @@ from millrace.schema.fields import new_id
 from millrace.schema.states import State, StateType
 
 _log = logging.getLogger("millrace.task_runs")
+
+SLOTLESS = (ConcurrencyError, RunCancelled, ServerUnavailable)
+"""What is raised instead of a slot of a tag."""
 
 
 class TaskRunSession:
@@ -227,6 +231,8 @@ class TaskRunSession:
     def _called(self) -> Any:
         args, kwargs = self.task.signature.arguments(self.parameters)
         fn, seconds = self.task.fn, self.task.timeout_seconds
+        if self.task.isgenerator and self.carrier is None:
+            fn = listed(fn)
         if self.carrier is not None and self.stoppable is not None:
             errand = Errand(
                 fn, args, kwargs, self.task.isasync, seconds, self.context, self.flow, self.facts, self.clock
@@ -248,11 +254,12 @@ class TaskRunSession:
         self.check()
         args, kwargs = self.task.signature.arguments(self.parameters)
         stoppable, seconds = self.stoppable, self.task.timeout_seconds
+        fn = listed(self.task.fn) if self.task.isgenerator else self.task.fn
         with self.context.entered(), prints_logged(self.context.log_prints):
             if stoppable is None and seconds is None:
-                value = await self.task.fn(*args, **kwargs)
+                value = await fn(*args, **kwargs)
             else:
-                value = await (stoppable or Stoppable()).acall(partial(self.task.fn, *args, **kwargs), seconds)
+                value = await (stoppable or Stoppable()).acall(partial(fn, *args, **kwargs), seconds)
             fresh = holders(value) <= ALONE_RETURNED
             if self.flow is not None:
                 self.flow.lineage.add(value, self.context.id, fresh)
@@ -302,8 +309,8 @@ class TaskRunSession:
         try:
             with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
                 return self._run()
-        except (ConcurrencyError, RunCancelled, ServerUnavailable) as error:
-            return self._without_slots(error)
+        except SLOTLESS as error:
+            return self.broken(error)
 
     def _run(self) -> RunState:
         try:
@@ -325,8 +332,8 @@ class TaskRunSession:
         try:
             async with tag_slots(self.facts.tags, self.context.id, self.waits, self.check):
                 return await self._arun()
-        except (ConcurrencyError, RunCancelled, ServerUnavailable) as error:
-            return self._without_slots(error)
+        except SLOTLESS as error:
+            return self.broken(error)
 
     async def _arun(self) -> RunState:
         try:
@@ -336,7 +343,10 @@ class TaskRunSession:
         finally:
             self.close()
 
-    def _without_slots(self, error: Exception) -> RunState:
+    def broken(self, error: BaseException) -> RunState:
+        """The final state when something around the conversation went wrong: its slots, or itself."""
+        if not isinstance(error, SLOTLESS):
+            return self.lost(error)
         kind = StateType.CANCELLED if isinstance(error, RunCancelled) else StateType.FAILED
         return self._early(Step(kind, kind.value.title(), str(error)), error)
 
