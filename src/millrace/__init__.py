@@ -81,11 +81,17 @@ if TYPE_CHECKING:
     from millrace.schema.deployments import ConcurrencyLimitStrategy as ConcurrencyLimitStrategy
     from millrace.schema.states import State as State
     from millrace.schema.states import StateType as StateType
+    from millrace.storage.git import GitRepository as GitRepository
+    from millrace.storage.local import LocalStorage as LocalStorage
+    from millrace.storage.remote import RemoteStorage as RemoteStorage
     from millrace.tasks import Task as Task
     from millrace.tasks import task as task
     from millrace.variables import Variable as Variable
 
 _NAMES = {
+    "RemoteStorage": "millrace.storage.remote",
+    "LocalStorage": "millrace.storage.local",
+    "GitRepository": "millrace.storage.git",
     "AsyncClient": "millrace.client.asynchronous",
     "CacheKeyFnPolicy": "millrace.engine.caching",
     "CachePolicy": "millrace.engine.caching",

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cached_property, update_wrapper
+from functools import cached_property
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
@@ -28,6 +28,7 @@ from millrace.engine.declared import (
     positive,
     source_hash,
     unwrapped,
+    wrap,
 )
 from millrace.engine.deployable import Deployable
 from millrace.engine.futures import TaskFuture
@@ -149,8 +150,8 @@ class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
         self.cache_result_in_memory = cache_result_in_memory
         self.log_prints = log_prints
         self._set_retries(retries, retry_delay_seconds)
-        update_wrapper(self, self.fn)
         self._inspect()
+        wrap(self, self.fn)
 
     def _set_retries(self, retries: int | None, delay: float | None) -> None:
         current = settings.current()

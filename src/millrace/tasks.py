@@ -6,14 +6,13 @@ import inspect
 import random
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from millrace import settings
 from millrace.engine.caching import NO_CACHE, CachePolicy, source_of
 from millrace.engine.caching import task_input_hash as task_input_hash
-from millrace.engine.declared import NotSet, awaited, generates
+from millrace.engine.declared import NotSet, awaited, generates, wrap
 from millrace.engine.futures import FutureList, TaskFuture
 from millrace.engine.mapping import calls_of
 from millrace.engine.parameters import RESERVED, Signature, filled
@@ -29,6 +28,7 @@ from millrace.engine.task_options import (
     check_callable,
     check_options,
     check_text,
+    check_truth,
     code_hash,
     expiration_of,
     number,
@@ -115,13 +115,14 @@ class Task(TaskHooked, Generic[P, R]):
     ) -> None:
         given = dict(locals())
         self.options = {option: given[option] for option in _OPTIONS}
-        for option in ("name", "version", "result_storage_key"):
+        for option in ("name", "description", "version", "result_storage_key"):
             check_text(given[option], option)
+        for option in ("log_prints", "refresh_cache", "cache_result_in_memory"):
+            check_truth(given[option], option)
         check_callable(task_run_name, "task_run_name", text=True)
         check_callable(retry_condition_fn, "retry_condition_fn")
         self._set_hooks(given)
         fn, self._kind = cast("tuple[Callable[P, R], str]", unwrapped(fn))
-        update_wrapper(self, fn)
         self.fn = fn
         self.name = name or str(getattr(fn, "__name__", type(fn).__name__))
         self.description = description or inspect.getdoc(fn)
@@ -137,6 +138,7 @@ class Task(TaskHooked, Generic[P, R]):
         self._set_retries()
         self._set_results()
         self._inspect()
+        wrap(self, fn)
 
     def _set_retries(self) -> None:
         given = self.options

@@ -15,6 +15,7 @@ from millrace import INPUTS, Task, flow, get_run_logger, tags, task
 from millrace.client.synchronous import Client
 from millrace.engine.context import TaskRunContext, current_tags
 from millrace.errors import InvalidInput, ParameterError, RunTimedOut
+from millrace.schema.runs import FlowRunCreate
 from millrace.schema.states import StateType
 
 from .looking import last_run, log_lines, task_runs
@@ -320,3 +321,15 @@ def test_the_options_of_a_task_can_be_looked_up() -> None:
     for place in (inspect.signature(Task.with_options), inspect.signature(task)):
         assert set(place.parameters) >= set(options) - {"fn"}
     assert list(inspect.signature(Task.with_options).parameters)[:2] == ["self", "name"]
+
+
+def test_a_flow_made_of_a_task_has_its_own_name(client: Client) -> None:
+    plain = task(name="<inner>")(lambda x: x)
+    made = flow(plain, name="made of a task")  # type: ignore[call-overload]
+    assert made.name == "made of a task" and made(2) == 2
+    assert list(task_runs(client, last_run(client, "made of a task"))) == ["<inner>-0"]
+
+
+def test_a_name_that_cannot_be_is_refused_by_the_server(client: Client) -> None:
+    with pytest.raises(InvalidInput, match="flow_name"):
+        client.begin_flow_run(flow_name="a/b", flow_run=FlowRunCreate(flow_id=uuid4()), holder="a test")

@@ -81,8 +81,11 @@ def test_parse(kind: Any, text: Any, value: Any) -> None:
 
 
 def test_not_set_is_null_where_null_is_a_value() -> None:
-    for kind in ("integer", "text", "datetime", "json"):
+    for kind in ("integer", "datetime", "json", "lines"):
         assert parse(Field("x", kind, "x", nullable=True), " ") is None  # type: ignore[arg-type]
+    text = Field("x", "text", "x", nullable=True)
+    assert [parse(text, typed) for typed in ("", " ", '""', '"')] == [None, " ", "", '"']
+    assert parse(Field("x", "text", "x"), '""') == '""', "where the empty field is the empty text, nothing is special"
 
 
 @pytest.mark.parametrize(

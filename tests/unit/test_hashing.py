@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -33,6 +34,7 @@ JSON = st.recursive(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON))
 def test_the_order_of_a_dict_does_not_count(value: dict[str, Any]) -> None:
     assert stable_hash(value) == stable_hash(dict(reversed(value.items())))

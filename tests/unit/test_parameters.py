@@ -303,6 +303,13 @@ JSON = st.recursive(
 )
 
 
+def test_a_parameter_that_is_given_by_position_is_not_suggested_by_name() -> None:
+    def fn(a: int, /, b: int) -> None: ...
+
+    with pytest.raises(ParameterError, match="a: is given by its position, not by its name"):
+        Signature(fn, "fn").bind((), {"a": 1, "b": 2})
+
+
 @given(JSON)
 def test_any_json_value_survives(value: Any) -> None:
     def fn(x: Any) -> None: ...

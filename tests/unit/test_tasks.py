@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from millrace import Task, task, unmapped
+from millrace import Task, flow, task, unmapped
 from millrace.engine.effects import Step
 from millrace.engine.futures import TaskFuture
 from millrace.engine.inputs import UpstreamFailed, find, resolve, result_of_upstream, settle
@@ -253,3 +254,43 @@ def test_an_event_tells_of_a_state_as_the_wire_wants_it() -> None:
     assert event.payload["task_run"]["end_time"] and event.payload["task_run"]["start_time"]
     assert [one["prefect.resource.role"] for one in event.related] == ["flow-run", "tag", "tag"]
     assert first.last is not None and event.follows == first.last.id
+
+
+def test_attributes_of_the_function_are_those_of_the_task_where_it_has_none() -> None:
+    def fn(x: int = 1) -> int:
+        """What it does."""
+        return x
+
+    vars(fn).update(owner="me", name="not this", retries=9, version="mine", parameters=3)
+    made, flowed = task(fn), flow(name="attributes")(fn)
+    assert (made.owner, made.name, made.retries, made.__doc__) == ("me", "fn", 0, "What it does.")  # type: ignore[attr-defined]
+    assert (flowed.owner, flowed.name, flowed.retries) == ("me", "attributes", 0)  # type: ignore[attr-defined]
+    assert flowed.version != "mine" and set(flowed.parameters["properties"]) == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"description": 4}, "the description of a task must be a text"),
+        ({"log_prints": "yes"}, "log_prints must be True or False; got 'yes'"),
+        ({"refresh_cache": 1}, "refresh_cache must be True or False"),
+        ({"cache_result_in_memory": "no"}, "cache_result_in_memory must be True or False"),
+        ({"result_storage": 5}, "result_storage"),
+        ({"result_serializer": "yaml"}, "yaml"),
+        ({"persist_result": False, "cache_result_in_memory": False}, "keep the result nowhere"),
+    ],
+)
+def test_options_are_checked_where_they_are_written(options: dict[str, Any], says: str) -> None:
+    with pytest.raises((TypeError, InvalidInput), match=says):
+        task(**options)(lambda: None)
+
+
+def test_a_result_that_is_not_held_is_kept() -> None:
+    assert task(cache_result_in_memory=False)(lambda: None).persist_result is True
+
+
+def test_a_def_task_that_gives_a_coroutine_fails() -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(InvalidInput, match="write `async def`"):
+        task(lambda: work(), name="forgot")()

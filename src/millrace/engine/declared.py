@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
+from millrace.errors import InvalidInput
 
 Hook = Callable[..., Any]
 _BANNED = "/%&><"
@@ -78,6 +80,32 @@ def generates(fn: Callable[..., Any]) -> bool:
     """Whether calling it gives a generator of either colour."""
     found = (fn, getattr(fn, "__call__", None))  # noqa: B004
     return any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in found)
+
+
+def wrap(made: Any, fn: Callable[..., Any]) -> None:
+    """Gives a flow or task the name, text and attributes of its function; of its own attributes it keeps all."""
+    update_wrapper(made, fn, updated=())
+    for name, value in getattr(fn, "__dict__", {}).items():
+        if not hasattr(made, name):
+            setattr(made, name, value)
+
+
+def refuse_coroutine(value: Any, what: str) -> None:
+    """A `def` function that gives a coroutine has not done its work, and nothing here can.
+
+    Args:
+        value: what the function returned.
+        what: whose function it is.
+
+    Raises:
+        InvalidInput: it is a coroutine.
+    """
+    if inspect.iscoroutine(value):
+        value.close()
+        raise InvalidInput(
+            f"the function of the {what} is a `def` and returned a coroutine, which nothing here can await: write "
+            "`async def`, and `await` what it calls"
+        )
 
 
 def listed(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,6 @@ in a thread, so that a cancelled asyncio task never leaves a proposal half sent 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from millrace.client.locate import revive
 from millrace.engine import belongings, protocol
 from millrace.engine.beginning import Beginning
 from millrace.engine.context import FlowRunContext
+from millrace.engine.declared import refuse_coroutine
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
 from millrace.engine.hooks import acall_hook, call_hook, hooks_for
@@ -35,7 +35,7 @@ from millrace.engine.secrecy import masked
 from millrace.engine.states import RunState
 from millrace.engine.stopping import STOP_SECONDS, await_end, stop_all
 from millrace.engine.tracebacks import log_failure
-from millrace.errors import InvalidInput, SerializationError, StorageUnavailable
+from millrace.errors import SerializationError, StorageUnavailable
 from millrace.schema.fields import now
 from millrace.schema.runs import FlowRun, FlowRunPolicy, FlowRunUpdate, Lease
 from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType
@@ -253,12 +253,7 @@ class FlowRunSession:
     def _body(self, context: FlowRunContext) -> Any:
         args, kwargs = self.arguments(context)
         value = self.flow.fn(*args, **kwargs)
-        if inspect.iscoroutine(value):
-            value.close()
-            raise InvalidInput(
-                f"the function of the flow {self.flow.name!r} is a `def` and returned a coroutine, which nothing "
-                "here can await: write `async def`, and `await` what it calls"
-            )
+        refuse_coroutine(value, f"flow {self.flow.name!r}")
         value = settle(value)
         if context.runner is not None:
             context.runner.close()

@@ -240,6 +240,9 @@ class Signature:
         return args, kwargs
 
     def _unknown(self, name: str) -> str:
+        known = self.parameters.get(name)
+        if known is not None and known.kind is P.POSITIONAL_ONLY:
+            return f"{name}: is given by its position, not by its name"
         close = difflib.get_close_matches(name, self.parameters, 1)
         if close:
             return f"{name}: there is no such parameter; did you mean {close[0]!r}?"

@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 from millrace import settings
 from millrace.engine.caching import DEFAULT, NO_CACHE, CacheKeyFnPolicy, CachePolicy
 from millrace.engine.declared import Hook
+from millrace.engine.results import keeps
 from millrace.schema.fields import seconds
 
 MOST_DELAYS = 50
@@ -70,6 +71,11 @@ def check_text(value: Any, option: str) -> None:
     if value is not None and not isinstance(value, str):
         hint = " Did you mean to call it?" if callable(value) else ""
         raise TypeError(f"the {option} of a task must be a text; got {type(value).__name__}.{hint}")
+
+
+def check_truth(value: Any, option: str) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{option} must be True or False; got {value!r}")
 
 
 def check_callable(value: Any, option: str, text: bool = False) -> None:
@@ -178,13 +184,13 @@ def persists(options: Mapping[str, Any], policy: CachePolicy, unset: Any) -> boo
     said = options["persist_result"]
     if said is not None and not isinstance(said, bool):
         raise TypeError(f"persist_result must be True, False or None; got {said!r}")
+    kept = keeps(said, options["result_storage"], options["result_serializer"], options["cache_result_in_memory"])
     if said is not None:
         return said
     asked = options["cache_policy"] is not unset or options["cache_key_fn"] is not None
     if asked and policy != NO_CACHE:
         return True
-    named = ("result_storage_key", "result_storage", "result_serializer")
-    return True if any(options[name] is not None for name in named) else None
+    return True if kept is None and options["result_storage_key"] is not None else kept
 
 
 def unwrapped(fn: Any) -> tuple[Callable[..., Any], str]:

@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 from millrace.engine import protocol
 from millrace.engine.asides import aasides, asides
 from millrace.engine.context import FlowRunContext, TaskRunContext, current_tags
 from millrace.engine.crews import place_given_back
-from millrace.engine.declared import listed
+from millrace.engine.declared import listed, refuse_coroutine
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Call, Effect, Hit, Keep, Look, Record, Sleep, Step, Tell, Weigh
 from millrace.engine.errands import Carrier, Errand
@@ -244,6 +245,8 @@ class TaskRunSession:
             value = fn(*args, **kwargs)
         else:
             value = limited(partial(fn, *args, **kwargs), seconds)
+        if type(value) is CoroutineType:
+            refuse_coroutine(value, f"task {self.task.name!r}")
         fresh = holders(value) <= ALONE_RETURNED
         if self.flow is not None:
             self.flow.lineage.add(value, self.context.id, fresh)

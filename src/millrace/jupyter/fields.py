@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -84,14 +85,20 @@ def _without_null(part: dict[str, Any], root: dict[str, Any]) -> tuple[dict[str,
 
 def _field(name: str, part: dict[str, Any], root: dict[str, Any], required: bool) -> Field:
     part, nullable = _without_null(_resolved(part, root), root)
+    kind = _kind(part, root)
+    choices = tuple(part.get("enum", ())) or ((part["const"],) if "const" in part else ())
+    if kind == "choice" and None in choices:
+        choices, nullable = tuple(choice for choice in choices if choice is not None), True
+    if kind == "boolean" and nullable:  # a checkbox has two states
+        kind, choices = "choice", (True, False)
     return Field(
         name=name,
-        kind=_kind(part, root),
+        kind=kind,
         label=str(part.get("title") or name),
         required=required,
         nullable=nullable,
         default=part.get("default"),
-        choices=tuple(part.get("enum", ())) or ((part["const"],) if "const" in part else ()),
+        choices=choices,
         minimum=part.get("minimum"),
         maximum=part.get("maximum"),
         help=str(part.get("description") or "").split("\n\n")[0],
@@ -125,11 +132,8 @@ def parse(spec: Field, text: Any) -> Any:
     Raises:
         ParameterError: the text is no value of this kind.
     """
-    if isinstance(text, str) and not text.strip():
-        if spec.nullable:
-            return None
-        if spec.kind not in {"text", "password", "lines"}:
-            raise ParameterError("A value is needed.")
+    if empty(spec, text) and (spec.nullable or spec.kind not in {"text", "password", "lines"}):
+        return _nothing(spec)
     try:
         match spec.kind:
             case "integer":
@@ -137,7 +141,9 @@ def parse(spec: Field, text: Any) -> Any:
             case "number":
                 return _bounded(spec, float(str(text).strip()))
             case "lines":
-                return [line for line in str(text).splitlines() if line.strip()]
+                return _lines(str(text))
+            case "text" if _says_empty(spec):
+                return _unquoted(text)
             case "json":
                 return json.loads(text)
             case _:
@@ -147,6 +153,43 @@ def parse(spec: Field, text: Any) -> Any:
     except ValueError:
         article = "an integer" if spec.kind == "integer" else "a number" if spec.kind == "number" else "JSON"
         raise ParameterError(f"{text!r} is not {article}") from None
+
+
+def _nothing(spec: Field) -> None:
+    if not spec.nullable:
+        raise ParameterError("A value is needed.")
+
+
+def empty(spec: Field, text: Any) -> bool:
+    """Whether a widget's value says nothing. A text of blanks says something.
+
+    Args:
+        spec: the field.
+        text: the widget's value.
+    """
+    return text is None or (isinstance(text, str) and not (text if spec.kind == "text" else text.strip()))
+
+
+def _says_empty(spec: Field) -> bool:
+    """Whether an empty text has to be written: as two quotation marks, because the empty field says something else."""
+    return spec.required or spec.nullable
+
+
+def _unquoted(text: str) -> str:
+    """Two quotation marks are the empty text, and so more of them are one fewer."""
+    if len(text) < 2 or text.strip('"'):
+        return text
+    return text[:-1] if len(text) > 2 else ""
+
+
+def _lines(text: str) -> list[str]:
+    """One item a line; as JSON where an item is no line."""
+    if text.strip().startswith("["):
+        with contextlib.suppress(ValueError):
+            items = json.loads(text)
+            if all(isinstance(item, str) for item in items):
+                return list(items)
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _bounded(spec: Field, value: float) -> float:
@@ -164,9 +207,13 @@ def shown(spec: Field, value: Any) -> Any:
     if spec.kind == "choice":
         return value
     if value is None:
-        return ""
+        return "null" if spec.kind == "json" and not spec.nullable else ""
     if spec.kind == "lines":
-        return "\n".join(str(line) for line in value)
+        text = "\n".join(str(line) for line in value)
+        plain = _lines(text) == value and not (_says_empty(spec) and empty(spec, text))
+        return text if plain else json.dumps(value)
+    if spec.kind == "text" and _says_empty(spec) and not str(value).strip('"') and value != '"':
+        return f'{value}"' if value else '""'
     if spec.kind == "json":
         return json.dumps(value)
     return str(value)

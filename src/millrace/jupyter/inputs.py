@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from millrace.errors import InvalidInput, ParameterError
-from millrace.jupyter.fields import Field, parse, shown
+from millrace.jupyter.fields import Field, empty, parse, shown
 from millrace.notebooks.parameters import validate
 
 # Not a Layout: two widgets with one Layout are hidden together.
@@ -87,7 +87,9 @@ class Input:
     @property
     def is_given(self) -> bool:
         """Whether it says anything beyond the flow's own default."""
-        return bool(self.control.value != self.at_first or (self.spec.required and not _empty(self.control.value)))
+        if self.control.value != self.at_first:
+            return True
+        return self.spec.required and (self.spec.nullable or not empty(self.spec, self.control.value))
 
     def check(self, schema: dict[str, Any]) -> tuple[bool, Any]:
         """Read the control and say below it what is wrong.
@@ -99,10 +101,11 @@ class Input:
             Whether it can be used, and the value.
         """
         try:
-            if self.spec.required and not self.spec.nullable and _empty(self.control.value):
+            if self.spec.required and not self.spec.nullable and empty(self.spec, self.control.value):
                 # Nobody wants to be told off for a field they have not come to yet.
                 if schema:
-                    raise ParameterError("A value is needed.")
+                    more = ' An empty text is written "".' if self.spec.kind == "text" else ""
+                    raise ParameterError(f"A value is needed.{more}")
                 return True, None
             value = parse(self.spec, self.control.value)
             if schema and self.is_given:
@@ -129,12 +132,8 @@ def mark(control: Any, wrong: bool) -> None:
         control.remove_class(_PROBLEM)
 
 
-def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
 def _control(spec: Field) -> Any:
-    text = shown(spec, spec.default)
+    text = "" if spec.required and spec.kind == "json" and spec.default is None else shown(spec, spec.default)
     label = {"description": spec.label + (" *" if spec.required else ""), "style": LABEL, "layout": WIDE}
     if spec.kind == "boolean":
         return widgets.Checkbox(value=text, indent=True, **label)
@@ -144,7 +143,7 @@ def _control(spec: Field) -> Any:
         known = text in [value for _, value in choices]
         return widgets.Dropdown(options=choices, value=text if known else choices[0][1], **label)
     hint = "not set" if spec.nullable else _HINTS.get(spec.kind, "")
-    if spec.kind in {"lines", "json"}:
+    if spec.kind in {"lines", "json"} or "\n" in str(text):
         rows = min(6, max(2, str(text).count("\n") + 1))
         return widgets.Textarea(value=text, placeholder=hint, rows=rows, continuous_update=False, **label)
     if spec.kind == "password":

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from millrace.schema.fields import DateTime, JsonObject, Labels, Model, Tags, now, run_name
+from millrace.schema.fields import DateTime, JsonObject, Labels, Model, Name, Tags, now, run_name
 from millrace.schema.flows import (
     BoolCondition,
     Filter,
@@ -288,7 +288,7 @@ LEASE_HEADER = "Millrace-Lease"
 class BeginRun(Model):
     """Ours: create a flow if new, a run of it, set it Running and lease it, in one durable write."""
 
-    flow_name: str
+    flow_name: Name
     flow_run: FlowRunCreate = Field(description="`flow_id` is ignored: the name decides.")
     again: UUID | None = Field(
         None,
