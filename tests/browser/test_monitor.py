@@ -146,3 +146,94 @@ def test_a_flood_leaves_the_kernel_responsive(notebook: Callable[..., LabPage], 
     page.run(5)
     assert "Completed" in page.text(5)
     assert not errors
+
+
+ASKS = """%%flow
+from datetime import date
+from typing import Literal
+from pydantic import Field
+from millrace import RunInput, pause_flow_run
+class Approval(RunInput):
+    approved: bool = False
+    rows: int = Field(ge=1, description="How many go out.")
+    level: Literal["low", "high"] = "low"
+    remark: str = "so <b>so</b>"
+@flow(log_prints=True)
+def publish():
+    pause_flow_run(timeout=600, poll_interval=0.5)
+    asked = Approval.with_initial_data("May the *report* go out?", approved=True)
+    answer = pause_flow_run(wait_for_input=asked, timeout=600, poll_interval=0.5)
+    print("answered", answer.approved, answer.rows, answer.level, answer.remark)
+"""
+
+
+def test_a_paused_run_is_resumed_on_the_page_with_what_it_asks_for(
+    notebook: Callable[..., LabPage], errors: list[str]
+) -> None:
+    page = notebook(
+        SETUP,
+        ASKS,
+        "publish.deploy('now', print_next_steps=False)\nrun = millrace.run_deployment('publish/now', timeout=0)",
+        "monitor = millrace.watch(run)",
+        "monitor.wait(timeout=40)",
+    )
+    page.run(0, 1, 2, 3)
+    live = page.output(3)
+    expect(live.locator(".millrace-chip")).to_have_text("‖ Paused")
+    expect(live.locator(".millrace-limit")).to_contain_text("It fails in 9 min")
+    expect(live.locator(".millrace-field")).to_have_count(0)
+    live.get_by_role("button", name="Resume").click()
+
+    rows = live.get_by_label("rows *", exact=False)
+    expect(rows).to_be_visible()
+    expect(live.locator(".millrace-about")).to_have_text("May the *report* go out?")
+    expect(live.get_by_label("approved", exact=False)).to_be_checked()
+    live.get_by_role("button", name="Resume").click()
+    expect(live.locator(".millrace-field .millrace-problem").filter(has_text="A value is needed.")).to_be_visible()
+    expect(rows).to_be_focused()
+    rows.fill("0")
+    live.get_by_role("button", name="Resume").click()
+    expect(live.locator(".millrace-pause")).to_contain_text("0 is below 1")
+    rows.fill("12")
+    live.get_by_label("Level", exact=True).select_option("high")
+    live.get_by_role("button", name="Resume").click()
+    page.run(4)
+    assert "Completed" in page.text(4)
+    expect(live.get_by_text("answered True 12 high so <b>so</b>")).to_be_attached()
+    assert not errors
+
+
+REFUSES = """%%flow
+from pydantic import field_validator
+from millrace import RunInput, suspend_flow_run
+class Code(RunInput):
+    code: str
+    note: list[int] = [1]
+def guarded():
+    suspend_flow_run(wait_for_input=Code)
+"""
+
+
+def test_the_page_shows_why_the_server_refuses_an_input_and_how_to_resume_without_it(
+    notebook: Callable[..., LabPage], errors: list[str]
+) -> None:
+    page = notebook(
+        SETUP,
+        REFUSES,
+        "guarded.deploy('now', print_next_steps=False)\nrun = millrace.run_deployment('guarded/now', timeout=0)",
+        "monitor = millrace.watch(run)",
+        "monitor.close()",
+    )
+    page.run(0, 1, 2, 3)
+    live = page.output(3)
+    expect(live.locator(".millrace-chip")).to_have_text("‖ Suspended")
+    expect(live.locator(".millrace-limit")).to_have_text("It waits for ever.")
+    live.get_by_label("code *", exact=False).fill("x")
+    live.get_by_label("note", exact=False).fill('["no number"]')
+    live.get_by_role("button", name="Resume").click()
+    expect(live.locator(".millrace-refused")).to_contain_text("no number")
+    expect(live.get_by_role("button", name="Resume")).to_be_enabled()
+    page.run(4)
+    expect(live.get_by_text("Waits until somebody resumes it")).to_be_visible()
+    expect(live.locator("code").filter(has_text="millrace flow-run resume")).to_contain_text("-p code=…")
+    assert not errors

@@ -20,7 +20,7 @@ from millrace.schema.runs import (
     FlowRunCreate,
     FlowRunPolicy,
 )
-from millrace.schema.states import SetState, StateCreate, StateType, scheduled
+from millrace.schema.states import SetState, StateCreate, StateDetails, StateType, scheduled
 from millrace.server import reaper
 from millrace.settings import Settings
 from millrace.store import deployments, flow_runs, flow_states, flows, leases, pools
@@ -60,6 +60,18 @@ class World:
     def step(self, seconds: float = 0) -> datetime | None:
         self.now += timedelta(seconds=seconds)
         return self.db.write(lambda tx: reaper.step(tx, self.settings))
+
+    def paused(self, name: str, seconds: float | None) -> UUID:
+        """A run without a lease that is paused for so long."""
+        id = self.run()
+        for kind in ("PENDING", "RUNNING"):
+            self.propose(id, kind)
+        limit = None if seconds is None else self.now + timedelta(seconds=seconds)
+        details = StateDetails(pause_timeout=limit, pause_key="1", pause_reschedule=name == "Suspended")
+        pause = StateCreate(type=StateType.PAUSED, name=name, state_details=details)
+        self.db.write(lambda tx: flow_states.set_state(tx, id, SetState(state=pause)))
+        assert self.read(id).state_name == name
+        return id
 
     def read(self, id: UUID) -> FlowRun:
         return self.db.read(lambda tx: flow_runs.read(tx, id))
@@ -197,3 +209,42 @@ def test_an_expired_lease_that_nobody_took_may_be_extended(world: World) -> None
     assert answer.extended == [id]
     world.step()
     assert world.read(id).state_name == "Running"
+
+
+def test_a_suspended_run_that_nobody_resumes_in_time_has_failed(world: World) -> None:
+    id, patient = world.paused("Suspended", 3600), world.paused("Suspended", None)
+    assert world.step(3599) == world.now + timedelta(seconds=1)
+    assert world.read(id).state_name == "Suspended"
+    assert world.step(1) is None
+    state = world.read(id).state
+    assert state is not None and state.type is StateType.FAILED
+    assert state.message == "The run was suspended and nobody resumed it in time."
+    world.step(1_000_000)
+    assert world.read(patient).state_name == "Suspended"
+
+
+def test_a_paused_run_without_a_lease_fails_when_its_own_client_does_not_say_so(world: World) -> None:
+    id = world.paused("Paused", 300)
+    world.step(359)
+    assert world.read(id).state_name == "Paused"
+    world.step(1)
+    assert world.read(id).state_name == "Failed"
+
+
+def test_a_paused_run_under_a_lease_is_left_to_its_holder(world: World) -> None:
+    id = world.run()
+    world.claim()
+    world.propose(id, "RUNNING", 1)
+    details = StateDetails(pause_timeout=world.now + timedelta(seconds=1), pause_key="1")
+    pause = StateCreate(type=StateType.PAUSED, name="Paused", state_details=details)
+    world.db.write(lambda tx: flow_states.set_state(tx, id, SetState(state=pause)))
+    world.step(20)
+    assert world.read(id).state_name == "Paused"
+
+
+def test_many_pauses_are_ended_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaper, "RUNS_A_STEP", 2)
+    ids = [world.paused("Suspended", 5) for _ in range(3)]
+    assert world.step(5) == world.now
+    world.step()
+    assert {world.read(id).state_name for id in ids} == {"Failed"}

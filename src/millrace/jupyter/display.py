@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from millrace.jupyter.pausing import Pause
 from millrace.jupyter.view import Line, Row, RunView
 
 ICONS = {
@@ -46,6 +47,8 @@ COLOURS = {
     "Late": _ODD,
     "AwaitingRetry": _ODD,
     "Cancelling": _ODD,
+    "Paused": _ODD,
+    "Suspended": _ODD,
 }
 _CARD = (
     "border:1px solid var(--jp-border-color2, rgba(128,128,128,.4));border-radius:6px;padding:8px 12px;"
@@ -150,9 +153,7 @@ def run_card(view: RunView, now: datetime | None = None, rows: int = 30, trouble
     body: list[str] = []
     if view.done and view.message and view.state != "Completed":
         body.append(f'<div style="color:{_BAD};{_MONO}">{html.escape(view.message)}</div>')
-    if view.waiting:
-        help_ = f" <code>{html.escape(view.waiting.command)}</code>" if view.waiting.command else ""
-        body.append(f'<div style="color:{_ODD}">{html.escape(view.waiting.reason)}{help_}</div>')
+    body += _waiting_lines(view)
     if view.rows:
         if len(view.rows) > rows:
             body.append(f"<div>{len(view.rows) - rows} older ones not shown</div>")
@@ -166,6 +167,23 @@ def run_card(view: RunView, now: datetime | None = None, rows: int = 30, trouble
         again = f"<code>%millrace watch {html.escape(view.run_id)}</code>"
         body.append(f"<div>as of {now:%H:%M:%S} UTC; live again with {again}</div>")
     return card(title, body)
+
+
+def _waiting_lines(view: RunView) -> list[str]:
+    if view.pause:
+        return _pause_lines(view.pause, view.run_id)
+    if not view.waiting:
+        return []
+    help_ = f" <code>{html.escape(view.waiting.command)}</code>" if view.waiting.command else ""
+    return [f'<div style="color:{_ODD}">{html.escape(view.waiting.reason)}{help_}</div>']
+
+
+def _pause_lines(pause: Pause, run_id: str) -> list[str]:
+    limit = f" by {pause.until:%Y-%m-%d %H:%M:%S} UTC" if pause.until else ""
+    asks = ", with " + ", ".join(one.label for one in pause.asks) if pause.asks else ""
+    text = html.escape(f"Waits until somebody resumes it{limit}{asks}.")
+    lines = [f"<div>{html.escape(pause.about)}</div>"] if pause.about else []
+    return [f'<div style="color:{_ODD}">{text} <code>{html.escape(pause.command(run_id))}</code></div>', *lines]
 
 
 def _row_cells(row: Row) -> list[str]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from millrace.client.follow import follow
 from millrace.client.synchronous import Client
 from millrace.errors import MillraceError
+from millrace.jupyter.pausing import read_pause
 from millrace.jupyter.view import Line, RunView
 from millrace.schema.artifacts import Artifact, ArtifactFilter, ArtifactQuery, ArtifactSort
 from millrace.schema.fields import now
@@ -16,6 +17,7 @@ from millrace.schema.flows import IdCondition
 from millrace.schema.pools import WorkerStatus
 from millrace.schema.queries import TaskRunQuery
 from millrace.schema.runs import FlowRunFilter, TaskRun
+from millrace.schema.states import StateType
 
 _AT_ONCE = 50
 """Artifacts asked for in one request."""
@@ -109,6 +111,15 @@ class Follower:
         online = sum(worker.status is WorkerStatus.ONLINE for worker in workers)
         with self._lock:
             self.version += self._view.explain(now(), online, pool.is_paused)
+
+    def read_pause(self) -> None:
+        """Ask what the run waits for, if it is paused and nobody has asked."""
+        if self._view.state_type is StateType.PAUSED and self._view.pause is None:
+            found = read_pause(self.client, self.flow_run_id)
+            with self._lock:
+                if self._view.state_type is StateType.PAUSED:
+                    self._view.pause = found
+                    self.version += 1
 
     def release(self) -> None:
         """One watcher less; the thread ends at the next message when nobody is left."""

@@ -61,6 +61,7 @@ class _Widget(anywidget.AnyWidget):  # type: ignore[misc]
     beat = traitlets.Int(0).tag(sync=True)
     artifacts = traitlets.List().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
+    refusal = traitlets.Dict().tag(sync=True)
 
     def __repr__(self) -> str:
         return f"<RunMonitor {self.run.get('flow', '')!r} {self.run.get('state', '')}>"
@@ -86,7 +87,7 @@ class RunMonitor:
         self._shows = shows
         self._closed = threading.Event()
         self._painted = threading.Event()
-        self._sent_lines = 0
+        self._sent_lines = self._refusals = 0
         self._pictures: dict[Any, dict[str, Any]] = {}
         self._sent_version = follower.version
         self._widget = _Widget(run=follower.picture()) if shows == "widget" else None
@@ -133,6 +134,18 @@ class RunMonitor:
         """Ask the run to stop; the monitor shows Cancelled when all of it is gone."""
         RunHandle(self._follower.flow_run_id, self._follower.client).cancel()
 
+    def resume(self, run_input: Any = None) -> None:
+        """Let the paused run go on.
+
+        Args:
+            run_input: what it asked for: a value for each field, by name.
+
+        Raises:
+            NotPaused: it is not paused.
+            StateRefused: the input does not fit; the run stays paused.
+        """
+        RunHandle(self._follower.flow_run_id, self._follower.client).resume(run_input)
+
     def close(self) -> None:
         """Stop watching; the output keeps a card of what is known now."""
         self._closed.set()
@@ -159,6 +172,7 @@ class RunMonitor:
                         self._follower.explain()
                 with contextlib.suppress(MillraceError):
                     self._follower.read_artifacts()
+                    self._follower.read_pause()
                 if self._flush() or moment - beat > _BEAT:
                     beat = moment
                     if self._widget is not None:
@@ -253,12 +267,28 @@ class RunMonitor:
         # Runs on the kernel's thread or a subshell's, perhaps while a cell is busy: hand over and return at once.
         if content.get("kind") == "cancel":
             threading.Thread(target=self._cancel_quietly, name="millrace-cancel", daemon=True).start()
+        elif content.get("kind") == "resume":
+            typed = dict(content.get("values") or {})
+            threading.Thread(target=self._resume_quietly, args=(typed,), name="millrace-resume", daemon=True).start()
         elif content.get("kind") == "open" and self._widget is not None:
             # A page that came late, or came back: what it missed is not sent again by itself.
             first = max(0, self._sent_lines - _BATCH)
             lines = [line_message(line) for line in self._follower.lines_after(first, self._sent_lines - first)]
             if lines:
                 self._widget.send({"kind": "again", "lines": lines})
+
+    def _resume_quietly(self, typed: dict[str, Any]) -> None:
+        pause = self.view.pause
+        values, problems = pause.answer(typed) if pause is not None else ({}, {})
+        text = ""
+        try:
+            if not problems:
+                self.resume(values or None)
+        except MillraceError as error:
+            text = error.message
+        if self._widget is not None and (problems or text):
+            self._refusals += 1
+            self._widget.refusal = {"number": self._refusals, "text": text, "problems": problems}
 
     def _cancel_quietly(self) -> None:
         try:

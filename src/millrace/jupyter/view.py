@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from millrace.jupyter.pausing import Pause
 from millrace.schema.artifacts import Artifact
 from millrace.schema.events import RESOURCE_ID, ReceivedEvent
 from millrace.schema.logs import Log
@@ -115,6 +116,7 @@ class RunView:
     attempt: int = 0
     pool: str = ""
     waiting: Waiting | None = None
+    pause: Pause | None = None
     known_until: datetime | None = None
     rows: dict[str, Row] = field(default_factory=dict)
     artifacts: dict[UUID, Artifact] = field(default_factory=dict)
@@ -209,6 +211,7 @@ class RunView:
         self.state, self.state_type, self.message = name or kind.value.capitalize(), kind, message
         if not self.is_waiting:
             self.waiting = None
+        self.pause = None  # another pause may ask for something else
         if kind is StateType.RUNNING and self.start is None:
             self.start = at
         if kind in TERMINAL:
@@ -330,6 +333,7 @@ class RunView:
             "attempt": self.attempt,
             "waiting": self.waiting.reason if self.waiting else "",
             "command": self.waiting.command if self.waiting else "",
+            "pause": self.pause.picture(self.run_id) if self.pause else None,
             "done": self.done,
             "kind": self.kind,
             "counts": self.counts(),

@@ -72,6 +72,7 @@ function render({ model, el }) {
   const cancel = element("button", { class: "millrace-button", type: "button", onclick: askCancel }, "Cancel run");
   const cause = element("div", { class: "millrace-cause", role: "alert", hidden: "" });
   const waiting = element("div", { class: "millrace-waiting", hidden: "" });
+  const pause = element("form", { class: "millrace-pause", hidden: "", onsubmit: askResume });
   const bar = element("div", { class: "millrace-bar", role: "progressbar", "aria-label": "finished" }, element("div"));
   const counts = element("div", { class: "millrace-dim millrace-counts" });
   const rows = element("div", { class: "millrace-rows", role: "list" });
@@ -89,7 +90,7 @@ function render({ model, el }) {
   el.classList.add("millrace-monitor");
   el.append(
     element("div", { class: "millrace-head" }, title, chip, meta, element("span", { class: "millrace-grow" }), cancel),
-    cause, waiting, bar, counts,
+    cause, waiting, pause, bar, counts,
     element("details", { open: "" }, rowsTitle, rows),
     element("details", { open: "", hidden: "" }, artifactsTitle, artifacts),
     element("div", { class: "millrace-loghead" }, element("b", {}, "Log"), level),
@@ -122,6 +123,104 @@ function render({ model, el }) {
       cancel.disabled = true;
       cancel.textContent = "Cancelling…";
     }
+  }
+
+  // -- a pause: what it asks for, by kind of field, and the way on
+
+  const HINTS = { integer: "a whole number", number: "a number", date: "2026-11-21", datetime: "2026-11-21T09:00:00+01:00",
+    lines: "one a line", json: "JSON" };
+  let inputs = new Map();
+
+  function control(field) {
+    if (field.kind === "boolean") {
+      const box = element("input", { type: "checkbox" });
+      box.checked = Boolean(field.value);
+      return box;
+    }
+    if (field.kind === "choice") {
+      const options = field.choices.map((text, place) => element("option", { value: String(place) }, text));
+      const list = element("select", { class: "millrace-select" }, element("option", { value: "" }, "not set"), ...options);
+      list.value = field.value;
+      return list;
+    }
+    const long = field.kind === "lines" || field.kind === "json";
+    const made = element(long ? "textarea" : "input", { placeholder: HINTS[field.kind] || "",
+      ...(long ? { rows: "3" } : { type: field.kind === "password" ? "password" : "text", autocomplete: "off" }) });
+    made.value = field.value ?? "";
+    return made;
+  }
+
+  function drawPause(run) {
+    const known = run.pause ? JSON.stringify([run.pause, run.state]) : "";
+    pause.hidden = !run.pause;
+    if (pause.dataset.known === known) return; // what is being typed stays
+    pause.dataset.known = known;
+    pause.replaceChildren();
+    inputs = new Map();
+    if (!run.pause) return;
+    const said = element("div", { class: "millrace-odd" }, `‖ ${run.state}: waits until somebody resumes it. `,
+      element("span", { class: "millrace-limit" }));
+    pause.append(said);
+    if (run.pause.about) pause.append(element("div", { class: "millrace-about" }, run.pause.about));
+    run.pause.fields.forEach((field, place) => {
+      const id = `millrace-${run.id}-${place}`;
+      const input = control(field);
+      const problem = element("span", { class: "millrace-problem", role: "alert", id: `${id}-problem` });
+      input.id = id;
+      input.setAttribute("aria-describedby", `${id}-problem`);
+      if (field.required) input.setAttribute("aria-required", "true");
+      inputs.set(field.name, [input, problem, field]);
+      pause.append(element("div", { class: "millrace-field" },
+        element("label", { for: id }, field.label + (field.required ? " *" : "")), input,
+        element("span", { class: "millrace-dim" }, field.help), problem));
+    });
+    const button = element("button", { class: "millrace-button millrace-resume", type: "submit" }, "Resume");
+    const refused = element("span", { class: "millrace-problem millrace-refused", role: "alert" });
+    pause.append(element("div", { class: "millrace-turn" }, button, refused));
+  }
+
+  function drawLimit(run) {
+    const place = pause.querySelector(".millrace-limit");
+    if (!place || !run.pause) return;
+    if (!run.pause.until) place.textContent = "It waits for ever.";
+    else {
+      const left = (Date.parse(run.pause.until) - now()) / 1000;
+      place.textContent = left > 0 ? `It fails in ${duration(left)}, at ${clock(run.pause.until)}, if nobody does.` : "Its time is over.";
+    }
+  }
+
+  function askResume(event) {
+    event.preventDefault();
+    const values = {};
+    for (const [name, [input, problem]] of inputs) {
+      values[name] = input.type === "checkbox" ? input.checked : input.value;
+      problem.textContent = "";
+      input.removeAttribute("aria-invalid");
+    }
+    pause.querySelector(".millrace-refused").textContent = "";
+    if (send({ kind: "resume", values })) {
+      const button = pause.querySelector(".millrace-resume");
+      button.disabled = true;
+      button.textContent = "Resuming…";
+    }
+  }
+
+  function drawRefusal() {
+    const refusal = model.get("refusal") || {};
+    const button = pause.querySelector(".millrace-resume");
+    if (!button || !refusal.number) return;
+    button.disabled = false;
+    button.textContent = "Resume";
+    pause.querySelector(".millrace-refused").textContent = refusal.text || "";
+    let first = null;
+    for (const [name, text] of Object.entries(refusal.problems || {})) {
+      const [input, problem] = inputs.get(name) || [];
+      if (!input) continue;
+      problem.textContent = `✖ ${text}`;
+      input.setAttribute("aria-invalid", "true");
+      first = first || input;
+    }
+    if (first) first.focus();
   }
 
   function drawRow(row, first, whole) {
@@ -220,6 +319,7 @@ function render({ model, el }) {
     rows.parentElement.hidden = total === 0;
     drawRows(run);
     drawWaiting(run);
+    drawPause(run);
     if (run.state !== lastState) {
       spoken.textContent = `Run ${run.name} is ${run.state}`;
       lastState = run.state;
@@ -235,6 +335,7 @@ function render({ model, el }) {
     else if (run.due && !run.done) parts.push(`due ${clock(run.due)}`);
     if (run.attempt > 1) parts.push(`attempt ${run.attempt}`);
     meta.textContent = parts.join(" · ");
+    drawLimit(run);
     if (run.done || model.get("trouble")) note.textContent = model.get("trouble") || "";
     else if (Date.now() - heard > 15000) {
       note.textContent = `This view has heard nothing for ${Math.round((Date.now() - heard) / 1000)} s. `
@@ -285,6 +386,7 @@ function render({ model, el }) {
   model.on("change:run", drawHeard);
   model.on("change:artifacts", drawArtifacts);
   model.on("change:progress", moveBars);
+  model.on("change:refusal", drawRefusal);
   model.on("change:trouble", tick);
   model.on("change:beat", () => { heard = Date.now(); });
   model.on("msg:custom", hear);
@@ -302,6 +404,7 @@ function render({ model, el }) {
     model.off("change:run", drawHeard);
     model.off("change:artifacts", drawArtifacts);
     model.off("change:progress", moveBars);
+    model.off("change:refusal", drawRefusal);
     model.off("msg:custom", hear);
     try { model.send({ kind: "close" }); } catch { /* the kernel is gone: nobody to tell */ }
   };
