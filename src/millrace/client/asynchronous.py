@@ -19,6 +19,7 @@ from millrace.client.concurrency import AsyncLimits
 from millrace.client.keepsakes import AsyncKeepsakes
 from millrace.client.workplaces import AsyncWorkplaces
 from millrace.errors import InvalidInput
+from millrace.schema.backfills import Backfill, BackfillCreate
 from millrace.schema.deployments import (
     Deployment,
     DeploymentCreate,
@@ -300,6 +301,10 @@ class AsyncClient(AsyncWorkplaces, AsyncKeepsakes, AsyncLimits):
     async def read_skipped_fires(self, id: UUID) -> list[SkippedFire]:
         """Fires that were missed and not run, newest first."""
         return await self._call("read_skipped_fires", id)
+
+    async def backfill_deployment(self, id: UUID, body: BackfillCreate | None = None, **fields: Any) -> Backfill:
+        """Make a run of every fire in a past time that has none."""
+        return await self._call("backfill_deployment", id, body=body, fields=fields)
 
     async def delete_owned_automations(self, resource_id: str) -> None:
         """Remove the automations a thing owns."""

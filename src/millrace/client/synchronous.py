@@ -18,6 +18,7 @@ from millrace.client.plain_concurrency import Limits
 from millrace.client.plain_keepsakes import Keepsakes
 from millrace.client.plain_workplaces import Workplaces
 from millrace.errors import InvalidInput
+from millrace.schema.backfills import Backfill, BackfillCreate
 from millrace.schema.deployments import (
     Deployment,
     DeploymentCreate,
@@ -299,6 +300,10 @@ class Client(Workplaces, Keepsakes, Limits):
     def read_skipped_fires(self, id: UUID) -> list[SkippedFire]:
         """Fires that were missed and not run, newest first."""
         return self._call("read_skipped_fires", id)
+
+    def backfill_deployment(self, id: UUID, body: BackfillCreate | None = None, **fields: Any) -> Backfill:
+        """Make a run of every fire in a past time that has none."""
+        return self._call("backfill_deployment", id, body=body, fields=fields)
 
     def delete_owned_automations(self, resource_id: str) -> None:
         """Remove the automations a thing owns."""

@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from millrace.deployments.backfills import abackfill as abackfill
+    from millrace.deployments.backfills import backfill as backfill
     from millrace.deployments.batch import deploy as deploy
     from millrace.deployments.deployment import RunnerDeployment as RunnerDeployment
     from millrace.deployments.notebook import deploy_notebook as deploy_notebook
@@ -34,7 +36,9 @@ _NAMES = {
     "select_flow": "loading",
     "EntrypointType": "entrypoints",
     "RunnerDeployment": "deployments.deployment",
+    "abackfill": "deployments.backfills",
     "arun_deployment": "deployments.run",
+    "backfill": "deployments.backfills",
     "deploy": "deployments.batch",
     "deploy_notebook": "deployments.notebook",
     "run_deployment": "deployments.run",

@@ -108,7 +108,7 @@ def run_deployment(
     """
     _check(timeout, poll_interval)
     client = client or plugins.load("millrace.client.locate:connect")()
-    deployment = _found(client, name)
+    deployment = found(client, name)
     task_run_id = None
     if as_subflow and (link := _link(deployment, _full_name(client, deployment))):
         task_run_id = client.create_task_run(link).id
@@ -159,7 +159,7 @@ async def arun_deployment(
     """
     _check(timeout, poll_interval)
     client = client or await plugins.load("millrace.client.locate:aconnect")()
-    deployment = await _afound(client, name)
+    deployment = await afound(client, name)
     task_run_id = None
     flow = await client.read_flow(deployment.flow_id)
     if as_subflow and (link := _link(deployment, f"{flow.name}/{deployment.name}")):
@@ -205,7 +205,16 @@ def _id_of(name: str | UUID) -> UUID | None:
     return None
 
 
-def _found(client: Any, name: str | UUID) -> Deployment:
+def found(client: Any, name: str | UUID) -> Deployment:
+    """The deployment of this id or name.
+
+    Args:
+        client: a `Client`.
+        name: its id, or `flow name/deployment name`.
+
+    Raises:
+        MissingDeployment: there is none; the message names similar ones.
+    """
     deployment_id = _id_of(name)
     try:
         if deployment_id is not None:
@@ -219,7 +228,16 @@ def _found(client: Any, name: str | UUID) -> Deployment:
     raise _missing(name, known)
 
 
-async def _afound(client: Any, name: str | UUID) -> Deployment:
+async def afound(client: Any, name: str | UUID) -> Deployment:
+    """The deployment of this id or name.
+
+    Args:
+        client: an `AsyncClient`.
+        name: its id, or `flow name/deployment name`.
+
+    Raises:
+        MissingDeployment: there is none; the message names similar ones.
+    """
     deployment_id = _id_of(name)
     try:
         if deployment_id is not None:

@@ -7,6 +7,7 @@ Attributes:
     parameters: its parameters by name, as the function got them.
     run_count: which time it runs, from 1; more than 1 in a retry.
     scheduled_start_time: when it was to start; now, outside of a run.
+    logical_time: the moment it is for: the fire of its schedule, also in a backfill; else when it was to start.
     flow_name, flow_version: of its flow.
     parent_flow_run_id, parent_deployment_id: of the run that called it, if one did.
     root_flow_run_id: of the run where it all began; its own id, if no run called it.
@@ -73,6 +74,11 @@ def _start() -> datetime:
     run = run_here()
     found = (run.expected_start_time or run.start_time) if run is not None else None
     return found or now()
+
+
+def _logical_time() -> datetime:
+    found: datetime | None = _of_run("nominal_time")
+    return found or _start()
 
 
 def _flow_name() -> str | None:
@@ -147,6 +153,7 @@ _ATTRIBUTES = Attributes(
         "parameters": (_parameters, JSON),
         "run_count": (_run_count, NUMBER),
         "scheduled_start_time": (_start, MOMENT),
+        "logical_time": (_logical_time, MOMENT),
         "flow_name": (_flow_name, TEXT),
         "flow_version": (_flow_version, TEXT),
         "parent_flow_run_id": (_parent_id, TEXT),

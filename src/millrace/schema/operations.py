@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import Field
 
 from millrace.schema import (
+    backfills,
     deployments,
     events,
     flows,
@@ -215,6 +216,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "/millrace/deployments/{id}/skipped",
         list[deployments.SkippedFire],
         doc="fires that were missed and not run, newest first",
+    ),
+    Op(
+        "backfill_deployment",
+        "POST",
+        "/millrace/deployments/{id}/backfill",
+        backfills.Backfill,
+        backfills.BackfillCreate,
+        doc="make a run of every fire in a past time that has none",
     ),
     Op(
         "delete_owned_automations",

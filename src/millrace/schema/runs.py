@@ -112,6 +112,9 @@ class FlowRun(FlowRunCreate, Stored):
     estimated_run_time: float = 0.0
     estimated_start_time_delta: float = 0.0
     auto_scheduled: bool = False
+    nominal_time: DateTime | None = Field(
+        None, description="Ours: the fire of the schedule that this run is for; its logical time."
+    )
     infrastructure_pid: str | None = None
     created_by: CreatedBy | None = None
     attempt: int = Field(0, description="Ours: the fencing token, one higher with every claim; 0 before the first.")

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, func, select
 
 from millrace.errors import ScheduleError
+from millrace.schema.backfills import LOGICAL_TIME
 from millrace.schema.deployments import CATCH_UP_LABEL, DEFAULT_CATCH_UP, CatchUp
 from millrace.schema.events import RESOURCE_ID, Event
 from millrace.schema.fields import JsonObject
@@ -145,7 +146,7 @@ def _catch_up(labels: JsonObject) -> CatchUp:
 def waiting(tx: Transaction, schedule_id: UUID, after: datetime) -> list[datetime]:
     """The nominal times after a moment whose runs nobody has taken yet."""
     untaken = (runs.c.attempt == 0) & runs.c.lease_expires.is_(None) & (runs.c.state_type == "SCHEDULED")
-    statement = select(runs.c.nominal_time).where(runs.c.schedule_id == schedule_id, untaken)
+    statement = select(runs.c.nominal_time).where(runs.c.schedule_id == schedule_id, untaken, runs.c.auto_scheduled)
     later = statement.where(runs.c.next_scheduled_start_time.is_not(None), runs.c.nominal_time > after)
     return list(tx.connection.scalars(later.order_by(runs.c.nominal_time)))
 
@@ -200,7 +201,7 @@ def _draft(tx: Transaction, owner: Any, due: Due, nominal: datetime) -> Run:
         tx,
         owner,
         body,
-        {**owner.parameters, **due.parameters},
+        given(owner, due.parameters, nominal),
         auto_scheduled=True,
         created_by=creator.model_dump(mode="json"),
         schedule_id=due.id,
@@ -208,11 +209,35 @@ def _draft(tx: Transaction, owner: Any, due: Due, nominal: datetime) -> Run:
     )
 
 
+def given(owner: Any, own: JsonObject, nominal: datetime) -> JsonObject:
+    """The parameters of a run of a fire: the schedule's over the deployment's, and the time it is for.
+
+    Args:
+        owner: the row of the deployment.
+        own: those of the schedule.
+        nominal: the time of the fire.
+    """
+    found = {**owner.parameters, **own}
+    properties = (owner.parameter_openapi_schema or {}).get("properties")
+    if isinstance(properties, dict) and found.get(LOGICAL_TIME) is None and _takes_text(properties.get(LOGICAL_TIME)):
+        found[LOGICAL_TIME] = nominal.isoformat()
+    return found
+
+
+def _takes_text(entry: Any) -> bool:
+    """Whether a parameter of this schema can be a moment."""
+    if not isinstance(entry, dict):
+        return False
+    kinds = [part.get("type") for part in (entry, *entry.get("anyOf", ())) if isinstance(part, dict)]
+    return "string" in kinds or kinds == [None]
+
+
 def _skip(tx: Transaction, outcome: Outcome) -> None:
     due, times = outcome.due, outcome.skip
     untaken = (runs.c.attempt == 0) & runs.c.lease_expires.is_(None) & (runs.c.state_type == "SCHEDULED")
     own = (runs.c.schedule_id == due.id) & (runs.c.nominal_time >= times[0]) & (runs.c.nominal_time <= times[-1])
-    tx.connection.execute(runs.delete().where(own & untaken))
+    tx.connection.execute(runs.delete().where(own & untaken & runs.c.auto_scheduled))
+    filled = set(tx.connection.scalars(select(runs.c.nominal_time).where(own, runs.c.auto_scheduled.is_(False))))
     reason = f"missed while no scheduler ran; the deployment's {CATCH_UP_LABEL} is {due.catch_up}"
     rows = [
         {
@@ -223,8 +248,10 @@ def _skip(tx: Transaction, outcome: Outcome) -> None:
             "reason": reason,
         }
         for nominal in times
+        if nominal not in filled  # somebody has asked for this one
     ]
-    tx.connection.execute(insert(tx.connection, skipped_fires).on_conflict_do_nothing(), rows)
+    if rows:
+        tx.connection.execute(insert(tx.connection, skipped_fires).on_conflict_do_nothing(), rows)
     told = {
         "schedule_id": str(due.id),
         "reason": reason,

@@ -110,6 +110,8 @@ def _facts(tx: Transaction, run: Run, proposed: StateCreate, force: bool) -> Fac
         return facts
     free = slots.of_deployment(tx, run["deployment_id"]) < found.concurrency_limit
     cancel_new = (found.concurrency_options or {}).get("collision_strategy") == "CANCEL_NEW"
+    if run["schedule_id"] is not None and not run["auto_scheduled"]:
+        cancel_new = False  # of a backfill, which asks for each of its runs: they come one after the other
     known = {name: getattr(facts, name) for name in Facts.__slots__}
     return Facts(**{**known, "slot_free": free, "cancel_new": cancel_new})
 

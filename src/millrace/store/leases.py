@@ -55,6 +55,7 @@ def _turn_away(tx: Transaction, pool_id: UUID, full: list[UUID]) -> None:
     options = cast(deployment_table.c.concurrency_options, Text)
     strict = select(deployment_table.c.id).where(deployment_table.c.id.in_(full), options.contains("CANCEL_NEW"))
     untaken = (_c.next_scheduled_start_time <= tx.now) & _c.lease_expires.is_(None) & _c.in_process.is_(False)
+    untaken &= _c.schedule_id.is_(None) | _c.auto_scheduled  # those of a backfill wait in any case
     due = select(runs).where(_c.deployment_id.in_(strict), _c.work_pool_id == pool_id, untaken).limit(_TURNED_AWAY)
     for row in tx.connection.execute(due).mappings().all():
         flow_states.propose(tx, dict(row), StateCreate(type=StateType.PENDING))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from millrace.schema.backfills import Backfill, BackfillCreate
 from millrace.schema.deployments import (
     Deployment,
     DeploymentCreate,
@@ -18,7 +19,7 @@ from millrace.schema.queries import DeploymentQuery
 from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun
 from millrace.server.answers import Answer, created_or_known
 from millrace.server.context import Call
-from millrace.store import deployments, flow_runs
+from millrace.store import backfills, deployments, flow_runs
 
 
 def create_deployment(call: Call, body: DeploymentCreate) -> Answer:
@@ -99,3 +100,8 @@ def delete_deployment_schedule(call: Call, id: UUID, schedule_id: UUID) -> None:
 def read_skipped_fires(call: Call, id: UUID) -> list[SkippedFire]:
     """Fires that were missed and not run."""
     return call.read(deployments.skipped, id)
+
+
+def backfill_deployment(call: Call, id: UUID, body: BackfillCreate) -> Backfill:
+    """Make a run of every fire in a past time that has none."""
+    return call.write(backfills.backfill, id, body)
