@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format bench chaos clean generate
+.PHONY: demo test lint format bench chaos nightly clean generate
 .DEFAULT_GOAL := demo
 
 $(VENV)/bin/python:
@@ -52,6 +52,11 @@ bench: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	MILLRACE_CHAOS_TRIALS=$${MILLRACE_CHAOS_TRIALS:-50} $(BIN)/python -m pytest -q tests/chaos --timeout=3600
+
+# Every schedule in every zone at every change of the clocks to 2037, and long storms of deploying and pausing (hours).
+nightly: $(VENV)/.dev
+	MILLRACE_TEST_EVERYWHERE=1 $(BIN)/python -m pytest -q -n 2 tests/chaos/test_schedules_everywhere.py \
+	  tests/contract/test_schedule_storms.py --timeout=14400
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

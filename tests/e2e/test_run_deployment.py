@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 from yard import Yard, open_yard
 
 from millrace.deployments.run import arun_deployment, run_deployment
-from millrace.errors import InvalidInput, MissingDeployment
+from millrace.errors import InvalidInput, MissingDeployment, ParameterError
+from millrace.schema.pools import WorkQueueQuery
 from millrace.schema.queries import FlowRunQuery, TaskRunQuery
+from millrace.schema.runs import FlowRun
 from millrace.schema.states import StateType
 
 JOB = """
@@ -108,3 +112,127 @@ async def _both() -> tuple[object, object]:
 def test_in_async_code(yard: Yard) -> None:
     first, second = asyncio.run(_both())
     assert first.id != second.id  # type: ignore[attr-defined]
+
+
+def test_the_arguments_are_those_of_the_reference() -> None:
+    wanted = {
+        "client": None,
+        "parameters": None,
+        "scheduled_time": None,
+        "flow_run_name": None,
+        "timeout": None,
+        "poll_interval": 5,
+        "tags": None,
+        "idempotency_key": None,
+        "work_queue_name": None,
+        "as_subflow": True,
+        "job_variables": None,
+    }
+    for function in (run_deployment, arun_deployment):
+        parameters = inspect.signature(function).parameters
+        assert list(parameters) == ["name", *wanted]
+        assert {name: parameters[name].default for name in wanted} == wanted
+
+
+def test_a_queue_is_named(yard: Yard) -> None:
+    run = run_deployment("job/d", work_queue_name="side", timeout=0)
+    assert run.work_queue_name == "side"
+    assert run_deployment("job/d", timeout=0).work_queue_name == "default"
+    assert "side" in [queue.name for queue in yard.client.read_work_queues("yard", WorkQueueQuery())]
+
+
+def test_parameters_and_job_variables_are_checked_before_there_is_a_run(yard: Yard) -> None:
+    with pytest.raises(ParameterError, match="'n'"):
+        run_deployment("job/d", parameters={"n": "many"}, timeout=0)
+    with pytest.raises(ParameterError, match="Job variable 'env'"):
+        run_deployment("job/d", job_variables={"env": "none"}, timeout=0)
+    assert yard.client.count_flow_runs(FlowRunQuery()) == 0
+
+
+PARENTS = """
+from millrace import arun_deployment, flow, run_deployment, task
+
+@task
+def count():
+    return 7
+
+@task
+def ask(n):
+    return str(run_deployment('job/d', parameters={'n': n}).id)
+
+@flow
+def plain():
+    run_deployment('job/d', parameters={'n': count.submit()})
+
+@flow
+async def coloured():
+    await arun_deployment('job/d', parameters={'n': count.submit()})
+
+@flow
+def from_a_task():
+    ask(9)
+
+@flow
+def alone():
+    run_deployment('job/d', parameters={'n': 5}, as_subflow=False)
+"""
+
+
+def _parent(yard: Yard, name: str) -> FlowRun:
+    deployment = yard.deployment(PARENTS, function=name, name=f"p_{name}")
+    yard.start_worker()
+    run = yard.wait(yard.run(deployment), seconds=120)
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+    return run
+
+
+def _child(yard: Yard, parent: FlowRun) -> FlowRun:
+    (child,) = [run for run in yard.client.read_flow_runs() if run.id != parent.id]
+    return child
+
+
+@pytest.mark.parametrize("name", ["plain", "coloured"])
+def test_the_graph_shows_where_its_parameters_came_from(yard: Yard, name: str) -> None:
+    parent = _parent(yard, name)
+    child = _child(yard, parent)
+    assert child.parameters["n"] == 7
+    nodes = {node.label: node for _, node in yard.client.read_flow_run_graph(parent.id).nodes}
+    (nested,) = [node for node in nodes.values() if node.kind == "flow-run"]
+    assert nested.id == child.id
+    assert [edge.id for edge in nested.parents] == [nodes["count-0"].id]
+
+
+def test_from_a_task_it_lies_within_the_task(yard: Yard) -> None:
+    parent = _parent(yard, "from_a_task")
+    child = _child(yard, parent)
+    nodes = {node.label: node for _, node in yard.client.read_flow_run_graph(parent.id).nodes}
+    (nested,) = [node for node in nodes.values() if node.kind == "flow-run"]
+    assert nested.id == child.id and [edge.id for edge in nested.encapsulating] == [nodes["ask-0"].id]
+
+
+def test_without_as_subflow_it_is_a_run_of_its_own(yard: Yard) -> None:
+    parent = _parent(yard, "alone")
+    assert _child(yard, parent).parent_task_run_id is None
+    assert yard.client.read_task_runs(TaskRunQuery()) == []
+
+
+def test_in_a_kernel(yard: Yard) -> None:
+    yard.start_worker()
+    manager, kernel = start_new_kernel(kernel_name="python3")
+    code = """
+from millrace import arun_deployment, run_deployment
+first = run_deployment('job/d', parameters={'n': 2})
+second = await arun_deployment('job/d', parameters={'n': 3})
+print(first.state_name, second.state_name)
+"""
+    said: list[str] = []
+    try:
+        answer = kernel.execute_interactive(
+            code, timeout=120, output_hook=lambda message: said.append(str(message["content"]))
+        )
+        assert answer["content"]["status"] == "ok", said
+    finally:
+        kernel.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "Completed Completed" in "".join(said)
+    assert sorted(run.parameters["n"] for run in yard.client.read_flow_runs()) == [2, 3]

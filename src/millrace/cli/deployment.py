@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from millrace import plugins
 from millrace.cli import schedule
 from millrace.cli.deployment_names import Which, find, named
 from millrace.cli.options import Parameters, Tags, Yes, confirm, moment, values
@@ -147,6 +148,46 @@ def resume(deployment: Which) -> None:
     client = reach()
     client.resume_deployment(find(client, deployment).id)
     say(f"Resumed the deployment {deployment!r}.")
+
+
+@app.command()
+def backfill(
+    deployment: Which,
+    from_: Annotated[str, typer.Option("--from", metavar="TIME", help="From here, included; in ISO 8601.")],
+    to: Annotated[str, typer.Option("--to", metavar="TIME", help="Up to here, not included; not later than now.")],
+    only: Annotated[
+        str | None, typer.Option("--schedule", help="The id or slug of one schedule. Default: all of the deployment.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many new runs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be made, and make nothing.")] = False,
+    param: Parameters = None,
+    queue: Annotated[str | None, typer.Option("--queue", help="A queue other than the deployment's.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Make a run of every fire in a past time that has none yet. Doing it again adds nothing."""
+    start, end = moment(from_, "--from"), moment(to, "--to")
+    client = reach()
+    found = find(client, deployment)
+    done = plugins.load("millrace.deployments.backfills:backfill")(
+        found.id,
+        start,
+        end,
+        schedule=only,
+        limit=limit,
+        dry_run=dry_run,
+        parameters=values(found.parameter_openapi_schema, param),
+        work_queue_name=queue,
+        client=client,
+    )
+    if output is Format.JSON:
+        emit(done)
+        return
+    new = [fire for fire in done if fire.created]
+    names = {one.id: one.slug or schedule.words(one) for one in found.schedules}
+    if dry_run:
+        table(("FIRE", "SCHEDULE"), [(fire.nominal_time, names.get(fire.schedule_id)) for fire in new], empty="")
+    verb = "would be made" if dry_run else "were made"
+    say(f"{len(new)} run(s) {verb}; {len(done) - len(new)} fire(s) have theirs already.")
 
 
 @app.command()

@@ -7,6 +7,7 @@ import difflib
 import re
 import time
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,11 @@ from uuid import UUID
 from millrace import plugins
 from millrace.client.handle import RunHandle
 from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.inputs import Dependencies, resolve, result_of_upstream
 from millrace.engine.secrecy import refuse_values
 from millrace.errors import InvalidInput, MissingDeployment, NotFound
 from millrace.schema.deployments import Deployment
-from millrace.schema.fields import JsonObject, now
+from millrace.schema.fields import JsonObject, new_id, now
 from millrace.schema.job_variables import expand
 from millrace.schema.logs import Log
 from millrace.schema.queries import DeploymentQuery
@@ -84,7 +86,8 @@ def run_deployment(
     Args:
         name: the deployment's id, or `flow name/deployment name`.
         client: a client to use instead of this process's own.
-        parameters: over the deployment's.
+        parameters: over the deployment's. Futures and states of tasks in them are waited for and replaced by what they
+            stand for; the graph shows where the values came from.
         scheduled_time: when it is to start; now when not given.
         flow_run_name: a name for the run.
         timeout: seconds to wait; 0 returns at once, None waits until it has ended. The run is returned either way.
@@ -92,7 +95,7 @@ def run_deployment(
         tags: tags of the run.
         idempotency_key: with a known key the known run is returned and none is made.
         work_queue_name: a queue other than the deployment's.
-        as_subflow: within a run, link the new run to it.
+        as_subflow: within a flow or task, link the new run to it.
         job_variables: over the deployment's; `env.KEY` means one key.
 
     Returns:
@@ -109,10 +112,13 @@ def run_deployment(
     _check(timeout, poll_interval)
     client = client or plugins.load("millrace.client.locate:connect")()
     deployment = found(client, name)
+    needs = _needs(parameters)
+    given = _given(parameters, needs)
     task_run_id = None
-    if as_subflow and (link := _link(deployment, _full_name(client, deployment))):
-        task_run_id = client.create_task_run(link).id
-    body = _body(parameters, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
+    if as_subflow and _within():
+        flow = client.read_flow(deployment.flow_id)
+        task_run_id = client.create_task_run(_link(deployment, f"{flow.name}/{deployment.name}", needs)).id
+    body = _body(given, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
     body = body.model_copy(update={"parent_task_run_id": task_run_id})
     flow_run = client.create_flow_run_from_deployment(deployment.id, body)
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -160,11 +166,16 @@ async def arun_deployment(
     _check(timeout, poll_interval)
     client = client or await plugins.load("millrace.client.locate:aconnect")()
     deployment = await afound(client, name)
+    needs = _needs(parameters)
+    for future in needs.futures:
+        with suppress(Exception):  # whether it may have failed is seen where its value is taken
+            await future
+    given = _given(parameters, needs)
     task_run_id = None
-    flow = await client.read_flow(deployment.flow_id)
-    if as_subflow and (link := _link(deployment, f"{flow.name}/{deployment.name}")):
-        task_run_id = (await client.create_task_run(link)).id
-    body = _body(parameters, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
+    if as_subflow and _within():
+        flow = await client.read_flow(deployment.flow_id)
+        task_run_id = (await client.create_task_run(_link(deployment, f"{flow.name}/{deployment.name}", needs))).id
+    body = _body(given, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
     body = body.model_copy(update={"parent_task_run_id": task_run_id})
     flow_run = await client.create_flow_run_from_deployment(deployment.id, body)
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -263,30 +274,43 @@ def _missing(name: str | UUID, known: list[str]) -> MissingDeployment:
     return MissingDeployment(f"There is no deployment {str(name)!r}.{hint}{listed}")
 
 
-def _full_name(client: Any, deployment: Deployment) -> str:
-    return f"{client.read_flow(deployment.flow_id).name}/{deployment.name}" if _parent() else deployment.name
+def _within() -> bool:
+    """Whether a flow or a task asks."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
-def _parent() -> FlowRunContext | None:
-    return FlowRunContext.get()
+def _needs(parameters: dict[str, Any] | None) -> Dependencies:
+    """What the parameters come from."""
+    parent = FlowRunContext.get()
+    return Dependencies(parameters or {}, None, parent.lineage if parent else None)
 
 
-def _link(deployment: Deployment, name: str) -> TaskRunCreate | None:
+def _given(parameters: dict[str, Any] | None, needs: Dependencies) -> dict[str, Any]:
+    """The parameters with their futures and states replaced by what they stand for; waits for them."""
+    if not needs.marked:
+        return parameters or {}
+    return {name: resolve(value, result_of_upstream) for name, value in (parameters or {}).items()}
+
+
+def _link(deployment: Deployment, name: str, needs: Dependencies) -> TaskRunCreate:
     """The task run that stands for the new run in the run that asks for it."""
-    parent = _parent()
-    if parent is None:
-        return None
+    parent, task = FlowRunContext.get(), TaskRunContext.get()
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     key = f"millrace.deployments.run.run_deployment.{slug}"
-    task = TaskRunContext.get()
-    number = parent.number(key)
-    return TaskRunCreate(
-        name=f"{name}-{number}",
-        flow_run_id=parent.flow_run.id,
-        task_key=key,
-        dynamic_key=f"{task.id}-{number}" if task else str(number),
-        task_version=deployment.version,
-        state=named("Pending"),
+    number = str(parent.number(key)) if parent else new_id().hex
+    inputs = dict(needs.inputs)
+    if task is not None:
+        inputs["__parents__"] = [{"input_type": "task_run", "id": str(task.id)}]
+    return TaskRunCreate.model_validate(
+        {
+            "name": f"{name}-{number}",
+            "flow_run_id": parent.flow_run.id if parent else None,
+            "task_key": key,
+            "dynamic_key": f"{task.id}-{number}" if task else number,
+            "task_version": deployment.version,
+            "task_inputs": inputs,
+            "state": named("Pending"),
+        }
     )
 
 

@@ -1,0 +1,240 @@
+"""Storms of deploying, pausing, editing, deleting and waiting against a model: runs are what the model says.
+
+The model knows nothing of the store. It keeps, for each schedule, since when it counts and how often it fires, and
+works out which fires have passed; the store must have a run for each of them, exactly one, and none beside.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import select
+
+from millrace.schema.backfills import BackfillCreate
+from millrace.schema.deployments import (
+    CATCH_UP_LABEL,
+    DeploymentCreate,
+    DeploymentScheduleCreate,
+    DeploymentScheduleUpdate,
+)
+from millrace.schema.flows import FlowCreate
+from millrace.schema.pools import ClaimRuns, WorkPoolCreate
+from millrace.schema.schedules import IntervalSchedule
+from millrace.server import scheduler
+from millrace.store import backfills, deployments, flows, leases, pools
+from millrace.store import schedules as timetable
+from millrace.store.database import Database
+from millrace.store.tables import flow_runs, skipped_fires
+
+START = datetime(2026, 11, 21, 12, tzinfo=UTC)
+SLUGS = ("a", "b", "c")
+SECONDS = (7, 20, 45, 90)
+ANCHOR = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def fires(seconds: int, after: datetime, until: datetime) -> set[datetime]:
+    """The fires of an interval in (after, until]."""
+    step = timedelta(seconds=seconds)
+    first = ANCHOR + ((after - ANCHOR) // step + 1) * step
+    return {first + n * step for n in range(int((until - first) // step) + 1)} if first <= until else set()
+
+
+@dataclass
+class Known:
+    """One schedule as the model sees it.
+
+    Attributes:
+        seconds: how often it fires.
+        active: whether it does.
+        said: what the last deployment said of that; None if a person made it.
+        since: from when on it counts.
+        due: the fires that have passed while it counted.
+    """
+
+    seconds: int
+    active: bool
+    said: bool | None
+    since: datetime
+    due: set[datetime] = field(default_factory=set)
+
+
+class Storm(RuleBasedStateMachine):
+    @initialize(policy=st.sampled_from(["all", "latest", "skip"]))
+    def begin(self, policy: str) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.now = START
+        self.db = Database(f"sqlite:///{self.folder}/a.db", clock=lambda: self.now)
+        flow = self.db.write(lambda tx: flows.create(tx, FlowCreate(name="etl")))[0]
+        self.db.write(lambda tx: pools.create(tx, WorkPoolCreate(name="default", type="process")))
+        self.body = DeploymentCreate(
+            name="d", flow_id=flow.id, work_pool_name="default", labels={CATCH_UP_LABEL: policy}
+        )
+        self.id: UUID = self.db.write(lambda tx: deployments.upsert(tx, self.body))[0].id
+        self.paused = self.said_paused = False
+        self.known: dict[str, Known] = {}
+        self.gone: dict[UUID, set[datetime]] = {}
+        self.ids: dict[str, UUID] = {}
+        self.step()
+
+    def step(self) -> None:
+        while (wake := self.db.write(scheduler.step)) is not None and wake <= self.now:
+            pass
+
+    def counting(self) -> list[Known]:
+        return [] if self.paused else [one for one in self.known.values() if one.active]
+
+    def restart(self, one: Known) -> None:
+        one.since = self.now
+
+    # -- what people and deployments do
+
+    @rule(
+        wanted=st.dictionaries(st.sampled_from(SLUGS), st.tuples(st.sampled_from(SECONDS), st.booleans())),
+        paused=st.sampled_from([None, None, False, True]),
+    )
+    def deploy(self, wanted: dict[str, tuple[int, bool]], paused: bool | None) -> None:
+        bodies = [
+            DeploymentScheduleCreate(
+                schedule=IntervalSchedule(interval=timedelta(seconds=seconds)), active=active, slug=slug
+            )
+            for slug, (seconds, active) in wanted.items()
+        ]
+        sent = {"schedules": bodies, **({} if paused is None else {"paused": paused})}
+        body = DeploymentCreate(**{**self.body.model_dump(exclude_unset=True), **sent})
+        self.db.write(lambda tx: deployments.upsert(tx, body))
+        if paused is not None and paused != self.said_paused:
+            self.said_paused = paused
+            self.set_paused(paused)
+        for slug in [slug for slug, one in self.known.items() if slug not in wanted and one.said is not None]:
+            self.forget(slug)
+        for slug, (seconds, active) in wanted.items():
+            one = self.known.get(slug)
+            if one is None:
+                self.known[slug] = Known(seconds, active, active, self.now)
+                continue
+            same = one.seconds == seconds
+            said = one.said if one.said is not None else True
+            before = (one.seconds, one.active)
+            one.active = one.active if same and said == active else active
+            one.seconds, one.said = seconds, active
+            if (one.seconds, one.active) != before:
+                self.restart(one)
+
+    @rule(slug=st.sampled_from(SLUGS), seconds=st.sampled_from(SECONDS))
+    def add_by_hand(self, slug: str, seconds: int) -> None:
+        if slug in self.known:
+            return
+        body = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=seconds)), slug=slug)
+        self.db.write(lambda tx: deployments.add_schedules(tx, self.id, [body]))
+        self.known[slug] = Known(seconds, True, None, self.now)
+
+    @rule(slug=st.sampled_from(SLUGS), seconds=st.sampled_from(SECONDS), active=st.booleans())
+    def edit(self, slug: str, seconds: int, active: bool) -> None:
+        if slug not in self.known:
+            return
+        change = DeploymentScheduleUpdate(schedule=IntervalSchedule(interval=timedelta(seconds=seconds)), active=active)
+        self.db.write(lambda tx: deployments.update_schedule(tx, self.id, self.ids[slug], change))
+        one = self.known[slug]
+        if (one.seconds, one.active) != (seconds, active):
+            one.seconds, one.active = seconds, active
+            self.restart(one)
+
+    @rule(slug=st.sampled_from(SLUGS))
+    def delete(self, slug: str) -> None:
+        if slug not in self.known:
+            return
+        self.db.write(lambda tx: deployments.delete_schedule(tx, self.id, self.ids[slug]))
+        self.forget(slug)
+
+    def forget(self, slug: str) -> None:
+        self.gone[self.ids[slug]] = self.known.pop(slug).due
+
+    @rule(paused=st.booleans())
+    def pause_or_resume(self, paused: bool) -> None:
+        self.db.write(lambda tx: deployments.set_paused(tx, self.id, paused))
+        self.set_paused(paused)
+
+    def set_paused(self, paused: bool) -> None:
+        if self.paused != paused:
+            self.paused = paused
+            for one in self.known.values():
+                self.restart(one)
+
+    # -- time
+
+    @rule(seconds=st.integers(1, 130))
+    def live(self, seconds: int) -> None:
+        """The scheduler looks whenever it wants to."""
+        end = self.now + timedelta(seconds=seconds)
+        while self.now < end:
+            wake = self.db.write(scheduler.step)
+            self.pass_to(end if wake is None else max(self.now, min(wake, end)))
+        self.step()
+
+    @rule(seconds=st.integers(1, 400))
+    def sleep(self, seconds: int) -> None:
+        """No scheduler runs."""
+        self.step()
+        self.pass_to(self.now + timedelta(seconds=seconds))
+        self.step()
+
+    def pass_to(self, moment: datetime) -> None:
+        for one in self.counting():
+            one.due |= fires(one.seconds, max(self.now, one.since), moment)
+        self.now = moment
+
+    @rule()
+    def claim(self) -> None:
+        self.db.write(lambda tx: leases.claim(tx, "default", ClaimRuns(worker_name="w", limit=200)))
+
+    @rule(slug=st.sampled_from(SLUGS), seconds=st.integers(1, 300))
+    def backfill(self, slug: str, seconds: int) -> None:
+        if slug not in self.known:
+            return
+        start = self.now - timedelta(seconds=seconds)
+        body = BackfillCreate(start=start, end=self.now, schedule=slug)
+        self.db.write(lambda tx: backfills.backfill(tx, self.id, body))
+        instant = timedelta(microseconds=1)
+        self.known[slug].due |= fires(self.known[slug].seconds, start - instant, self.now - instant)
+
+    # -- what must hold
+
+    @invariant()
+    def runs_and_skips_are_the_fires(self) -> None:
+        stored = self.db.read(lambda tx: timetable.of_deployments(tx, [self.id]))[self.id]
+        self.ids |= {str(one.slug): one.id for one in stored}
+        assert {str(one.slug): (one.schedule.interval.seconds, one.active) for one in stored} == {
+            slug: (one.seconds, one.active) for slug, one in self.known.items()
+        }
+        wanted = {**self.gone, **{self.ids[slug]: one.due for slug, one in self.known.items()}}
+        found: dict[UUID, list[datetime]] = {id: [] for id in wanted}
+        tables = (flow_runs.c, skipped_fires.c)
+        for c in tables:
+            statement = select(c.schedule_id, c.nominal_time).where(c.nominal_time <= self.now)
+            for id, nominal in self.db.read(lambda tx, query=statement: tx.connection.execute(query).all()):
+                found[id].append(nominal)
+        for id, times in found.items():
+            assert sorted(times) == sorted(wanted[id]), (self.now, id)
+
+    def teardown(self) -> None:
+        if hasattr(self, "db"):
+            self.db.close()
+            shutil.rmtree(self.folder)
+
+
+Storm.TestCase.settings = settings(
+    max_examples=2000 if os.environ.get("MILLRACE_TEST_EVERYWHERE") else 30,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestStorm = Storm.TestCase
