@@ -103,7 +103,7 @@ def test_from_python_in_either_colour(yard: Yard) -> None:
     assert sum(fire.created for fire in first) == 4
     again = asyncio.run(abackfill("job/d", day(1), day(11)))
     assert [fire.created for fire in again] == [False] * 4 + [True] * 6
-    assert len(yard.client.read_flow_runs()) == 10
+    assert sum(not run.auto_scheduled for run in yard.client.read_flow_runs()) == 10
     with pytest.raises(MissingDeployment, match="Did you mean 'job/d'"):
         backfill("jop/d", day(1), day(2))
     with pytest.raises(InvalidInput, match="still to come"):
