@@ -25,6 +25,8 @@ LAST = "## The last run\n"
 DIRECTIONS = {
     "test_real_client.py": "real client, worker and command line → our server",
     "test_our_client.py": "our kernel, client and worker → a real server",
+    "test_following.py": "a run at a real server → our monitor, command line and `run_deployment`",
+    "test_many_workers.py": "several workers, ours and real ones, and killed ones → a real server",
     "test_results.py": "results kept by either → read by the other",
     "test_pauses.py": "runs of either that pause for an input → resumed by the other",
     "test_limits.py": "concurrency limits, both ways",
@@ -46,7 +48,11 @@ A 404 to one of our own operations says that the server is another one; then
   seconds from then on, and at the end; what comes twice is told once. A stream that is refused is not asked for again,
   one that breaks is opened again;
 - slots of concurrency limits are asked for again after the time it names, some seconds, not waited for in turn;
-- there are no leases of runs, so nobody there takes a run back whose process and worker were both killed.
+- several workers, ours beside real ones, execute each run once: the server lets only one propose Pending;
+- there are no leases of runs. A run outlives its killed worker; the next worker of ours with the same data directory
+  watches it on, and ends it truthfully: with its result, Cancelled when that was asked for, Crashed when its process
+  is gone. Until one is started such a run reads Running, and one whose worker was killed between taking and starting
+  it reads Pending until a person cancels it.
 
 A Prefect worker of any kind runs our deployments by the job variable `command`: `python -m millrace.workers.child`,
 where that `python` has Millrace.

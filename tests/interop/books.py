@@ -33,6 +33,18 @@ def interop_nap(seconds: float = 300.0) -> None:
     for _ in range(int(seconds * 10)):
         time.sleep(0.1)
 """
+NOTER = """%%flow interop_note --log-prints
+import os
+import time
+
+def interop_note(note: str = "", seconds: float = 0.0) -> None:
+    with open(note, "a") as file:
+        file.write(f"begin {os.getpid()}\\n")
+    print("noted")
+    time.sleep(seconds)
+    with open(note, "a") as file:
+        file.write("end\\n")
+"""
 
 
 def write(path: Path, cells: list[tuple[list[str], str]]) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import peers
 import pytest
-from peers import Peer, Place
+import shops
+from peers import Peer, Place, Program
 
 RESULTS = "millrace/interop"
 _outcomes: dict[str, str] = {}
@@ -73,3 +74,16 @@ def ours(peer: Peer, tmp_path_factory: pytest.TempPathFactory, request: pytest.F
         yield peers.answers(place)
     finally:
         place.program.stop()
+
+
+@pytest.fixture(scope="session")
+def shop(peer: Peer, theirs: Place, tmp_path_factory: pytest.TempPathFactory) -> shops.Shop:
+    """Our deployments at the real server."""
+    return shops.open_shop(peer, theirs, tmp_path_factory.mktemp("books"), tmp_path_factory.mktemp("millrace"))
+
+
+@pytest.fixture(scope="session")
+def worker(shop: shops.Shop, theirs: Place) -> Iterator[Program]:
+    """A worker of ours at the real server, of the pool `shops.OURS`."""
+    with shops.our_worker(shop, theirs, shops.OURS) as program:
+        yield program

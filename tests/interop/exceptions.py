@@ -24,13 +24,14 @@ ALLOWED: tuple[Meant, ...] = (
     Meant(
         "POST /flow_runs/{id}/set_state",
         "200 for 201: {'state': {'type': 'PENDING'",
-        "Pending states only go forward: Pending, Submitting, InfrastructurePending. Under the original any other name "
-        "passes, so that a second submitter could start the run once more.",
+        "Pending states only go forward: Pending, Submitting, InfrastructurePending. Under the original any name but "
+        "Pending passes, back and forth, so that a second submitter could start the run once more.",
     ),
     Meant(
         "PATCH /deployments/{id}",
         "The deployment has no schedule with the slug",
-        "A change of a schedule that is not there: the original says yes and drops it, we say that there is none.",
+        "A change of a schedule that is not there: the original says yes, drops it, and with it the schedules that are "
+        "there and not in the list. We say that there is none.",
     ),
     Meant(
         "POST /flow_runs/",
@@ -40,7 +41,8 @@ ALLOWED: tuple[Meant, ...] = (
     Meant(
         "*",
         "is unknown to the flow. It takes:",
-        "A parameter that the flow does not have: the original takes it and the run fails later.",
+        "A parameter that the flow does not have: the original takes it and the run fails when it begins. A schema "
+        "with `additionalProperties` takes any.",
     ),
 )
 

@@ -77,14 +77,14 @@ class Program:
         assert lines, self.said[-6000:]
         return json.loads(lines[-1].removeprefix(MARK))
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 120) -> int:
         """Its exit code."""
         try:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {seconds} s: {self.said[-6000:]}") from None
 
-    def until(self, condition: Callable[[], object], seconds: float = 40) -> Any:
+    def until(self, condition: Callable[[], object], seconds: float = 90) -> Any:
         """Wait for something while it runs."""
         return until(condition, seconds, lambda: self.said[-6000:])
 
@@ -103,7 +103,7 @@ class Program:
         self.popen.wait()
 
 
-def until(condition: Callable[[], object], seconds: float = 40, otherwise: Callable[[], object] = str) -> Any:
+def until(condition: Callable[[], object], seconds: float = 90, otherwise: Callable[[], object] = str) -> Any:
     """What a condition answers as soon as it is true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -138,9 +138,20 @@ class Place:
 
     def ask(self, method: str, path: str, body: Any = None, expected: int | None = None) -> Any:
         """One request, as plain JSON."""
-        answer = httpx.request(
-            method, self.url + path, json=body, headers=self.headers, timeout=30, follow_redirects=True, trust_env=False
-        )
+        for pause in (0.2, 0.5, 1, 2, 4, 0):
+            answer = httpx.request(
+                method,
+                self.url + path,
+                json=body,
+                headers=self.headers,
+                timeout=60,
+                follow_redirects=True,
+                trust_env=False,
+            )
+            # busy is not a refusal: the original says 503 while its database is locked
+            if answer.status_code != 503 or expected == 503:
+                break
+            time.sleep(pause)
         assert answer.is_success if expected is None else answer.status_code == expected, (
             f"{method} {path}: {answer.status_code} {answer.text[:2000]}"
         )
@@ -163,7 +174,7 @@ class Place:
         found = self.ask("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [id]}}, "sort": "TIMESTAMP_ASC"})
         return [line["message"] for line in found]
 
-    def ended(self, id: str, seconds: float = 45, otherwise: Callable[[], object] = str) -> dict[str, Any]:
+    def ended(self, id: str, seconds: float = 90, otherwise: Callable[[], object] = str) -> dict[str, Any]:
         """A run when it is over."""
 
         def look() -> dict[str, Any] | None:
@@ -172,7 +183,7 @@ class Place:
 
         return dict(until(look, seconds, lambda: f"{self.run(id)['state']}\n{self.lines(id)}\n{otherwise()}"))
 
-    def reach(self, id: str, name: str, seconds: float = 45, otherwise: Callable[[], object] = str) -> None:
+    def reach(self, id: str, name: str, seconds: float = 90, otherwise: Callable[[], object] = str) -> None:
         """Wait until a run is in a state of this name."""
         until(lambda: self.run(id)["state_name"] == name, seconds, lambda: f"{self.run(id)['state']}\n{otherwise()}")
 
@@ -216,7 +227,7 @@ class Peer:
         """Start one of our scenarios, a script of the real client."""
         return self.start([str(SCENARIOS / f"{name}.py"), *args], place, **more)
 
-    def play(self, name: str, place: Place, *args: str, seconds: float = 60, **more: str) -> Any:
+    def play(self, name: str, place: Place, *args: str, seconds: float = 120, **more: str) -> Any:
         """What a scenario found out."""
         program = self.scenario(name, place, *args, **more)
         try:
@@ -225,10 +236,17 @@ class Peer:
             program.stop()
         return program.result
 
-    def cli(self, place: Place, *commands: str | list[str], codes: list[int] | None = None, **more: str) -> list[str]:
+    def cli(
+        self,
+        place: Place,
+        *commands: str | list[str],
+        codes: list[int] | None = None,
+        seconds: float = 120,
+        **more: str,
+    ) -> list[str]:
         """What the real command line prints: several commands in one process, each as if it were typed alone."""
         listed = [command.split() if isinstance(command, str) else command for command in commands]
-        answers = self.play("cli", place, json.dumps(listed), **more)
+        answers = self.play("cli", place, json.dumps(listed), seconds=seconds, **more)
         wanted = codes or [0] * len(listed)
         for command, wish, (code, text) in zip(listed, wanted, answers, strict=True):
             assert code == wish, f"prefect {' '.join(command)}: {code}\n{text}"
@@ -243,6 +261,21 @@ class Peer:
             yield program
         finally:
             program.stop()
+
+
+def started(command: list[str], out: Path, env: dict[str, str], cwd: Path | None = None) -> Program:
+    """A program that was started just now, in a session of its own."""
+    with out.open("ab") as file:
+        popen = subprocess.Popen(
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Program(popen, out)
 
 
 def start_ours(folder: Path, *options: str, headers: dict[str, str] | None = None) -> Place:
@@ -271,13 +304,16 @@ def start_theirs(peer: Peer, folder: Path) -> Place:
         None,
         PREFECT_HOME=str(home),
         PREFECT_LOGGING_LEVEL="WARNING",
+        PREFECT_SERVER_DATABASE_TIMEOUT="60",
+        PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED="true",
+        PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED="true",
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="1",
         PREFECT_API_SERVICES_SCHEDULER_LOOP_SECONDS="1",
     )
     return Place("prefect", f"http://127.0.0.1:{port}/api", home, program)
 
 
-def answers(place: Place, seconds: float = 90) -> Place:
+def answers(place: Place, seconds: float = 180) -> Place:
     """The server, when it answers."""
 
     def look() -> bool:

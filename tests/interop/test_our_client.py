@@ -4,111 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import books
-import gate
 import peers
-import pytest
 from peers import Peer, Place, Program
-
-OURS, REAL = "interop-millrace", "interop-prefect"
-COMMAND = f"{sys.executable} -m millrace.workers.child"
-
-
-@dataclass
-class Shop:
-    """What was made in a kernel at the real server.
-
-    Args:
-        folder: where the notebooks are.
-        home: our data directory.
-        shown: what the cells showed.
-        ids: of the deployments.
-    """
-
-    place: Place
-    folder: Path
-    home: Path
-    shown: list[str]
-    ids: dict[str, str]
-
-    def environment(self, place: Place | None = None) -> dict[str, str]:
-        return ours_at(place or self.place, self.home)
-
-    def ask(self, name: str, **parameters: Any) -> str:
-        body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
-        return str(self.place.ask("POST", f"/deployments/{self.ids[name]}/create_flow_run", body)["id"])
-
-    def run(self, script: str, place: Place | None = None) -> Any:
-        """What one of our scripts found out."""
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env=self.environment(place),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return json.loads(done.stdout.rsplit(peers.MARK, 1)[1])
-
-    def cli(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "millrace", *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout
-
-
-def ours_at(place: Place, home: Path) -> dict[str, str]:
-    """The environment of our programs: the real server by the name that Prefect's own client reads."""
-    return {**peers.clean(), "PREFECT_API_URL": place.url, "MILLRACE_HOME": str(home), "MILLRACE_AUTOSTART": "false"}
-
-
-DEPLOY = """
-import millrace
-made = {}
-interval = {"interval": 3600, "anchor_date": __import__("datetime").datetime.now(__import__("datetime").UTC)}
-for pool, job in ((OURS, {}), (REAL, {"command": COMMAND, "env": {"MILLRACE_HOME": HOME}})):
-    options = dict(work_pool_name=pool, job_variables=job, print_next_steps=False, ignore_warnings=True)
-    made[pool + " cell"] = interop_cell.deploy(pool + "-cell", parameters={"x": 3}, tags=["ours"], **options)
-    made[pool + " book"] = millrace.deploy_notebook(
-        "report.ipynb", pool + "-book", parameters={"who": "the peer"}, **options
-    )
-    made[pool + " nap"] = interop_nap.deploy(pool + "-nap", **options)
-import json
-print("RESULT " + json.dumps({name: str(id) for name, id in made.items()}))
-"""
-
-
-@pytest.fixture(scope="module")
-def shop(peer: Peer, theirs: Place, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    folder, home = tmp_path_factory.mktemp("books"), tmp_path_factory.mktemp("millrace")
-    books.write(folder / "report.ipynb", books.REPORT)
-    peer.cli(theirs, f"work-pool create {OURS} --type process", f"work-pool create {REAL} --type process")
-    named = f"OURS, REAL, COMMAND, HOME = {(OURS, REAL, COMMAND, str(home))!r}\n"
-    cells = [
-        "%load_ext millrace",
-        "FACTOR = 10",
-        books.FLOW,
-        "state = interop_cell(4, return_state=True)",
-        "print('RESULT', state.type.value, state.state_details.flow_run_id)",
-        books.SLEEPER,
-        named + DEPLOY,
-    ]
-    shown = books.execute(folder, cells, ours_at(theirs, home))
-    return Shop(theirs, folder, home, shown, json.loads(shown[-1].split(peers.MARK, 1)[1]))
+from shops import COMMAND, OURS, REAL, Shop, check_book, check_cell
 
 
 def test_a_cell_flow_called_in_a_kernel(shop: Shop, theirs: Place) -> None:
@@ -139,48 +39,6 @@ def test_deployments_as_the_real_command_line_shows_them(peer: Peer, shop: Shop)
 
 
 # -- our worker
-
-
-@contextmanager
-def our_worker(shop: Shop, place: Place, pool: str) -> Iterator[Program]:
-    out = shop.folder / "worker.txt"
-    with out.open("ab") as file:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "millrace", "worker", "start", "--pool", pool, "--name", "our worker"],
-            env=shop.environment(place),
-            cwd=shop.folder,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    program = Program(popen, out)
-    try:
-        yield program
-    finally:
-        program.stop()
-
-
-@pytest.fixture(scope="module")
-def worker(shop: Shop, theirs: Place) -> Iterator[Program]:
-    with our_worker(shop, theirs, OURS) as program:
-        yield program
-
-
-def check_cell(place: Place, run: str, said: Any, *, x: int) -> None:
-    """A run of the cell flow is what it should be."""
-    ended = place.ended(run, 60, said)
-    assert ended["state_name"] == "Completed", (ended["state"], place.lines(run))
-    peers.until(lambda: f"the cell got {x}" in place.lines(run), 15, lambda: place.lines(run))
-    peers.until(lambda: [t["state_name"] for t in place.task_runs(run)] == ["Completed"] * x, 15)
-
-
-def check_book(place: Place, run: str, said: Any, *, who: str) -> None:
-    """A run of the notebook is what it should be, and its artifacts are there."""
-    ended = place.ended(run, 60, said)
-    assert ended["state_name"] == "Completed", (ended["state"], place.lines(run))
-    peers.until(lambda: any(f"a report for {who}: 2" in line for line in place.lines(run)), 15)
-    kept = place.ask("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
-    assert {"notebook", "html"} <= {artifact["type"] for artifact in kept}, kept
 
 
 def test_our_worker_runs_both_on_the_real_pool(peer: Peer, shop: Shop, worker: Program) -> None:
@@ -228,55 +86,6 @@ def test_our_command_line_at_the_real_server(shop: Shop, worker: Program) -> Non
     assert json.loads(shop.cli("flow-run", "inspect", id, "--output", "json"))["state"]["name"] == "Completed"
     assert "the cell got 1" in shop.cli("flow-run", "logs", id)
     assert any(found["name"] == OURS for found in json.loads(shop.cli("work-pool", "ls", "--output", "json")))
-
-
-ASK = """
-import json, time
-from millrace import run_deployment
-from millrace.client.locate import connect
-from millrace.client.follow import follow
-started = time.monotonic()
-at_once = run_deployment(NAME, timeout=0, parameters={"x": 2})
-soon = time.monotonic() - started
-waited = run_deployment(NAME, parameters={"x": 3}, poll_interval=0.5)
-names, lines = [], []
-client = connect()
-for message in follow(client, waited.id):
-    if isinstance(message, list):
-        lines += [line.message for line in message]
-    else:
-        names.append(message.event)
-print("RESULT " + json.dumps({
-    "soon": soon, "at_once": str(at_once.id), "waited": str(waited.id),
-    "state": client.read_flow_run(waited.id).state_name, "names": names, "lines": lines,
-}))
-"""
-
-
-def test_run_deployment_and_following_by_polling(shop: Shop, worker: Program) -> None:
-    found = shop.run(f"NAME = 'interop_cell/{OURS}-cell'\n{ASK}")
-    assert found["soon"] < 5 and found["state"] == "Completed"
-    assert "prefect.flow-run.Completed" in found["names"]
-    assert found["names"].count("prefect.task-run.Completed") == 3
-    assert "the cell got 3" in found["lines"]
-
-
-def test_following_where_the_streams_are_refused(shop: Shop, worker: Program) -> None:
-    run = shop.ask(f"{OURS} cell", x=2)
-    with gate.without(shop.place, "/millrace", "/events", "/logs/out") as place:
-        script = f"""
-import json
-from uuid import UUID
-from millrace.client.locate import connect
-from millrace.client.follow import follow
-told = [m for m in follow(connect(), UUID({run!r}), poll=0.2)]
-events = [m.event for m in told if not isinstance(m, list)]
-lines = [line.message for m in told if isinstance(m, list) for line in m]
-print("RESULT " + json.dumps([events, lines]))
-"""
-        events, lines = shop.run(script, place)
-    assert "prefect.flow-run.Completed" in events
-    assert "the cell got 2" in lines
 
 
 # -- the real worker

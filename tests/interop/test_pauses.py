@@ -27,8 +27,8 @@ def before():
 def pauses():
     first = before()
     asked = Approval.with_initial_data("May it go out?", remark="so so")
-    answer = pause_flow_run(wait_for_input=asked, timeout=90, poll_interval=0.5)
-    number = pause_flow_run(wait_for_input=int, timeout=90, poll_interval=0.5)
+    answer = pause_flow_run(wait_for_input=asked, timeout=300, poll_interval=0.5)
+    number = pause_flow_run(wait_for_input=int, timeout=300, poll_interval=0.5)
     return [first, answer.approved, answer.remark, number]
 
 state = pauses(return_state=True)
@@ -44,7 +44,7 @@ def millrace(place: Place, home: Path, *words: str, code: int = 0) -> str:
     """What our command line says of a run at a server."""
     command = [sys.executable, "-m", "millrace", "flow-run", *words]
     done = subprocess.run(
-        command, env=environment(place, home), capture_output=True, text=True, timeout=60, check=False
+        command, env=environment(place, home), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -62,7 +62,7 @@ def paused(place: Place, flow: str, key: str, program: Program) -> str:
                 return str(run["id"])
         return None
 
-    return str(program.until(look, 60))
+    return str(program.until(look, 120))
 
 
 def our_flow(place: Place, folder: Path) -> Program:
@@ -82,7 +82,7 @@ def our_flow(place: Place, folder: Path) -> Program:
 
 def ended(program: Program) -> Any:
     try:
-        assert program.wait(60) == 0, program.said[-6000:]
+        assert program.wait(120) == 0, program.said[-6000:]
         return program.result
     finally:
         program.stop()

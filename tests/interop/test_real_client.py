@@ -244,6 +244,12 @@ def test_a_worker_runs_what_is_scheduled_and_what_is_asked_for(peer: Peer, yard:
     assert ours.ended(peers.until(fired, 70), otherwise=yard.said)["state_name"] == "Completed"
 
 
+def test_the_command_line_watches_a_run(peer: Peer, yard: Yard, ours: Place) -> None:
+    watched = "deployment run interop-yard/plain -p x=11 --watch --watch-timeout 100"
+    (said,) = peer.cli(ours, watched, seconds=120)
+    assert "the yard got 11, and bare" in said and "Completed" in said, said
+
+
 def test_the_worker_is_seen(yard: Yard, ours: Place) -> None:
     def seen() -> list[dict[str, Any]]:
         found = ours.ask("POST", f"/work_pools/{POOL}/workers/filter", {})
@@ -271,9 +277,9 @@ def test_a_process_killed_by_sigkill_is_crashed(yard: Yard, ours: Place) -> None
 def test_run_deployment_from_a_script_and_a_flow(peer: Peer, yard: Yard, ours: Place) -> None:
     found = peer.play("ask", ours, "interop-yard/plain", "interop-sleeper/sleeper", seconds=100)
     assert (found["waited"]["state"], found["waited"]["final"]) == ("Completed", True)
-    assert found["at_once"]["state"] == "Scheduled" and found["at_once"]["seconds"] < 5
+    assert found["at_once"]["state"] == "Scheduled" and found["at_once"]["seconds"] < 10
     assert found["twice"][0] == found["twice"][1]
-    assert not found["gave_up"]["final"] and 1.5 <= found["gave_up"]["seconds"] < 8
+    assert not found["gave_up"]["final"] and 1.5 <= found["gave_up"]["seconds"] < 20
     inside = found["inside"]
     assert inside["final"] and ours.ask("GET", f"/task_runs/{inside['parent']}")["state_name"] == "Completed"
 
@@ -348,12 +354,13 @@ def guarded(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
 
 
 def _run_with(peer: Peer, place: Place, variable: str) -> str:
+    before = {run["id"] for run in place.runs()}
     script = ["-c", "from yard_flows import yard; yard(7)"]
     program = peer.start(script, place, PYTHONPATH=str(peers.SCENARIOS), **{variable: "somebody:a-secret"})
     assert program.wait(60) == 0, program.said
-    (run,) = place.runs(state={"name": {"any_": ["Completed"]}})
+    (run,) = (run for run in place.runs() if run["id"] not in before)
+    assert run["state_name"] == "Completed"
     assert "the yard got 7, and nothing" in place.lines(run["id"])
-    place.ask("DELETE", f"/flow_runs/{run['id']}", expected=204) if variable == "PREFECT_API_KEY" else None
     return str(run["id"])
 
 

@@ -52,7 +52,7 @@ def client(ours: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def test_what_the_real_client_kept_is_read(peer: Peer, ours: Place, client: Any) -> None:
-    ids = peer.play("results", ours, "keep", seconds=90)
+    ids = peer.play("results", ours, "keep", seconds=150)
     for serializer, id in ids.items():
         handle = RunHandle(id, client)
         if "pickle" in serializer:
@@ -72,11 +72,11 @@ def test_what_we_kept_is_read_by_the_real_client(peer: Peer, ours: Place, tmp_pa
         env={**peers.clean(), "MILLRACE_API_URL": ours.url, "MILLRACE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     ids = json.loads(done.stdout.rsplit(peers.MARK, 1)[1])
-    read = peer.play("results", ours, "read", json.dumps(ids), seconds=90)
+    read = peer.play("results", ours, "read", json.dumps(ids), seconds=150)
     for text in read.values():
         assert "datetime.date(2026, 1, 2)" in text and "'set': {1}" in text and "'tuple': (1, (2,))" in text
         assert "PosixPath('/a')" in text and "'bytes': b'x'" in text and "'list': [1, 2.5, None]" in text

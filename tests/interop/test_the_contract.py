@@ -1,8 +1,8 @@
 """Every operation of the original that we serve: it takes what the original takes, and answers what its schema says.
 
 The same generated requests go to both servers. A refusal that the original does not give, another kind of success, an
-error of ours, or an answer that the original's schema does not allow is a failure, unless `exceptions.py` lists it. All
-this runs last, because what it stores is odd.
+error of ours, or an answer that the original's schema does not allow is a failure, unless `exceptions.py` lists it.
+What this stores is odd: its deployments are removed at the end, so that no schedule of theirs keeps the servers busy.
 """
 
 from __future__ import annotations
@@ -23,6 +23,24 @@ from world import World
 from millrace.schema.operations import OPERATIONS
 
 COUNT = int(os.environ.get("MILLRACE_INTEROP_REQUESTS", "12"))
+
+
+def deployments(place: Place) -> set[str]:
+    found: set[str] = set()
+    while True:
+        page = place.ask("POST", "/deployments/filter", {"limit": 200, "offset": len(found)})
+        found |= {deployment["id"] for deployment in page}
+        if len(page) < 200:
+            return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy(ours: Place, theirs: Place) -> Iterator[None]:
+    before = {place.name: deployments(place) for place in (ours, theirs)}
+    yield
+    for place in (ours, theirs):
+        for id in deployments(place) - before[place.name]:
+            place.ask("DELETE", f"/deployments/{id}")
 
 
 def shape(path: str) -> str:

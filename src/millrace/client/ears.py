@@ -46,12 +46,14 @@ class Ear:
         into: where messages go.
 
     Attributes:
+        open: it is open: what happens from now on is told, if the server tells anything.
         speaks: it is open and has told something since; until then nobody knows whether it ever will.
         refused: it was refused.
     """
 
     def __init__(self, endpoint: Endpoint, path: str, filter: Any, into: queue.SimpleQueue[Heard]) -> None:
         self.endpoint, self.path, self._filter, self._into = endpoint, path, filter, into
+        self.open = False
         self.speaks = False
         self.refused = endpoint.socket is not None
         self._closed = threading.Event()
@@ -78,18 +80,17 @@ class Ear:
     def _listen(self) -> None:
         faults = plugins.load("websockets.exceptions")
         while not (self._closed.is_set() or self.refused):
-            opened = False
             try:
                 with self._connection() as socket:
-                    opened = self._introduce(socket)
+                    self._introduce(socket)
                     self._read(socket)
             except faults.InvalidStatus as error:
                 self.refused = error.response.status_code < 500 and error.response.status_code != 429
             except faults.WebSocketException:
-                self.refused = not opened
+                self.refused = not self.open
             except OSError:
                 pass
-            self.speaks = False
+            self.open = self.speaks = False
             self._closed.wait(_AGAIN)
 
     def _connection(self) -> Any:
@@ -103,11 +104,11 @@ class Ear:
             proxy=None if self.endpoint.local else True,
         )
 
-    def _introduce(self, socket: Any) -> bool:
+    def _introduce(self, socket: Any) -> None:
         socket.send(json.dumps({"type": "auth", "token": self.endpoint.token}))
         socket.recv(timeout=_PATIENCE)
         socket.send(json.dumps({"type": "filter", "filter": self._filter()}))
-        return True
+        self.open = True
 
     def _read(self, socket: Any) -> None:
         while not self._closed.is_set():

@@ -1,0 +1,144 @@
+"""What our programs made at a real Prefect server: notebooks, deployments and workers of ours, shared by the tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import books
+import peers
+from peers import Peer, Place, Program
+
+OURS, REAL, RACE = "interop-millrace", "interop-prefect", "interop-race"
+COMMAND = f"{sys.executable} -m millrace.workers.child"
+
+
+@dataclass
+class Shop:
+    """What was made in a kernel at the real server.
+
+    Args:
+        folder: where the notebooks are.
+        home: our data directory.
+        shown: what the cells showed.
+        ids: of the deployments.
+    """
+
+    place: Place
+    folder: Path
+    home: Path
+    shown: list[str]
+    ids: dict[str, str]
+
+    @property
+    def command(self) -> list[str]:
+        """Our command line."""
+        return [sys.executable, "-m", "millrace"]
+
+    def environment(self, place: Place | None = None) -> dict[str, str]:
+        return ours_at(place or self.place, self.home)
+
+    def ask(self, name: str, **parameters: Any) -> str:
+        body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
+        return str(self.place.ask("POST", f"/deployments/{self.ids[name]}/create_flow_run", body)["id"])
+
+    def run(self, script: str, place: Place | None = None) -> Any:
+        """What one of our scripts found out."""
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=self.environment(place),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=150,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return json.loads(done.stdout.rsplit(peers.MARK, 1)[1])
+
+    def cli(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self.command, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+
+def ours_at(place: Place, home: Path) -> dict[str, str]:
+    """The environment of our programs: the real server by the name that Prefect's own client reads."""
+    return {**peers.clean(), "PREFECT_API_URL": place.url, "MILLRACE_HOME": str(home), "MILLRACE_AUTOSTART": "false"}
+
+
+DEPLOY = """
+import millrace
+made = {}
+by_command = {"command": COMMAND, "env": {"MILLRACE_HOME": HOME}}
+for pool, job in ((OURS, {}), (REAL, by_command)):
+    options = dict(work_pool_name=pool, job_variables=job, print_next_steps=False, ignore_warnings=True)
+    made[pool + " cell"] = interop_cell.deploy(pool + "-cell", parameters={"x": 3}, tags=["ours"], **options)
+    made[pool + " book"] = millrace.deploy_notebook(
+        "report.ipynb", pool + "-book", parameters={"who": "the peer"}, **options
+    )
+    made[pool + " nap"] = interop_nap.deploy(pool + "-nap", **options)
+options = dict(work_pool_name=RACE, print_next_steps=False, ignore_warnings=True)
+made[RACE + " ours"] = interop_note.deploy(RACE + "-ours", **options)
+made[RACE + " both"] = interop_note.deploy(RACE + "-both", job_variables=by_command, **options)
+import json
+print("RESULT " + json.dumps({name: str(id) for name, id in made.items()}))
+"""
+
+
+def open_shop(peer: Peer, theirs: Place, folder: Path, home: Path) -> Shop:
+    """Define flows in a kernel, call one and deploy them all, at a real server."""
+    books.write(folder / "report.ipynb", books.REPORT)
+    peer.cli(theirs, *(f"work-pool create {pool} --type process" for pool in (OURS, REAL, RACE)))
+    named = f"OURS, REAL, RACE, COMMAND, HOME = {(OURS, REAL, RACE, COMMAND, str(home))!r}\n"
+    cells = [
+        "%load_ext millrace",
+        "FACTOR = 10",
+        books.FLOW,
+        "state = interop_cell(4, return_state=True)",
+        "print('RESULT', state.type.value, state.state_details.flow_run_id)",
+        books.SLEEPER,
+        books.NOTER,
+        named + DEPLOY,
+    ]
+    shown = books.execute(folder, cells, ours_at(theirs, home))
+    return Shop(theirs, folder, home, shown, json.loads(shown[-1].split(peers.MARK, 1)[1]))
+
+
+@contextmanager
+def our_worker(shop: Shop, place: Place, pool: str, name: str = "our worker") -> Iterator[Program]:
+    """A worker of ours at the real server while the block lasts."""
+    command = [*shop.command, "worker", "start", "--pool", pool, "--name", name]
+    program = peers.started(command, shop.folder / f"{name}.txt", shop.environment(place), shop.folder)
+    try:
+        yield program
+    finally:
+        program.stop()
+
+
+def check_cell(place: Place, run: str, said: Any, *, x: int) -> None:
+    """A run of the cell flow is what it should be."""
+    ended = place.ended(run, 60, said)
+    assert ended["state_name"] == "Completed", (ended["state"], place.lines(run))
+    peers.until(lambda: f"the cell got {x}" in place.lines(run), 15, lambda: place.lines(run))
+    peers.until(lambda: [t["state_name"] for t in place.task_runs(run)] == ["Completed"] * x, 15)
+
+
+def check_book(place: Place, run: str, said: Any, *, who: str) -> None:
+    """A run of the notebook is what it should be, and its artifacts are there."""
+    ended = place.ended(run, 60, said)
+    assert ended["state_name"] == "Completed", (ended["state"], place.lines(run))
+    peers.until(lambda: any(f"a report for {who}: 2" in line for line in place.lines(run)), 15)
+    kept = place.ask("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+    assert {"notebook", "html"} <= {artifact["type"] for artifact in kept}, kept

@@ -1,0 +1,97 @@
+"""Several workers at one pool of a real Prefect server, and workers that are killed there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import peers
+from peers import Peer, Place, Program
+from shops import RACE, Shop, our_worker
+
+
+def ask_many(shop: Shop, name: str, folder: Path, count: int) -> dict[str, Path]:
+    """Runs that each write down when they begin and end, and where."""
+    notes = [folder / f"{number}.txt" for number in range(count)]
+    return {shop.ask(name, note=str(note)): note for note in notes}
+
+
+def check_once(place: Place, runs: dict[str, Path], said: Any) -> None:
+    """Each run was executed, and by one worker only."""
+    for run, note in runs.items():
+        ended = place.ended(run, 150, said)
+        assert (ended["state_name"], ended["run_count"]) == ("Completed", 1), ended["state"]
+        written = note.read_text().splitlines()
+        assert [line.split()[0] for line in written] == ["begin", "end"], written
+        states = [state["type"] for state in place.ask("GET", f"/flow_run_states/?flow_run_id={run}")]
+        assert states.count("RUNNING") == 1 and states.count("COMPLETED") == 1, states
+
+
+def test_two_workers_of_ours_execute_each_run_once(shop: Shop, tmp_path: Path) -> None:
+    with our_worker(shop, shop.place, RACE, "first") as first, our_worker(shop, shop.place, RACE, "second") as second:
+        for worker in (first, second):
+            worker.until(lambda worker=worker: "polling" in worker.said, 90)
+        runs = ask_many(shop, f"{RACE} ours", tmp_path, 12)
+        check_once(shop.place, runs, lambda: first.said[-3000:] + second.said[-3000:])
+
+
+def test_a_worker_of_ours_beside_a_real_one_executes_each_run_once(peer: Peer, shop: Shop, tmp_path: Path) -> None:
+    with (
+        our_worker(shop, shop.place, RACE, "beside") as mine,
+        peer.worker(shop.place, RACE, "--name", "real beside") as real,
+    ):
+        mine.until(lambda: "polling" in mine.said, 90)
+        peers.until(lambda: seen(shop.place, "real beside"), 90, lambda: real.said[-3000:])
+        runs = ask_many(shop, f"{RACE} both", tmp_path, 8)
+        check_once(shop.place, runs, lambda: mine.said[-3000:] + real.said[-3000:])
+
+
+def seen(place: Place, name: str) -> bool:
+    found = place.ask("POST", f"/work_pools/{RACE}/workers/filter", {})
+    return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found)
+
+
+# -- killed workers: a server without leases takes no run back, the next worker on the machine does
+
+
+def begun(shop: Shop, worker: Program, note: Path, seconds: float) -> str:
+    """A run of this worker that has begun and goes on for some seconds."""
+    run = shop.ask(f"{RACE} ours", note=str(note), seconds=seconds)
+    peers.until(lambda: note.exists() and "begin" in note.read_text(), 90, lambda: worker.said[-4000:])
+    shop.place.reach(run, "Running", otherwise=lambda: worker.said[-4000:])
+    return run
+
+
+def test_a_run_outlives_its_killed_worker_and_the_next_one_watches_it(shop: Shop, tmp_path: Path) -> None:
+    with our_worker(shop, shop.place, RACE, "short-lived") as worker:
+        run = begun(shop, worker, tmp_path / "note", 300)
+        worker.popen.kill()
+        worker.wait(20)
+        pid = int((tmp_path / "note").read_text().split()[1])
+        assert shop.place.run(run)["state_name"] == "Running" and Path(f"/proc/{pid}").exists()
+        with our_worker(shop, shop.place, RACE, "successor") as successor:
+            successor.until(lambda: "Taking over" in successor.said, 90)
+            body = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+            shop.place.ask("POST", f"/flow_runs/{run}/set_state", body)
+            shop.place.reach(run, "Cancelled", 60, lambda: successor.said[-4000:])
+            peers.until(lambda: not Path(f"/proc/{pid}").exists(), 20)
+    assert (tmp_path / "note").read_text().count("begin") == 1
+
+
+def test_a_run_killed_with_its_worker_reads_crashed_when_a_worker_is_back(shop: Shop, tmp_path: Path) -> None:
+    with our_worker(shop, shop.place, RACE, "struck") as worker:
+        run = begun(shop, worker, tmp_path / "note", 300)
+        pid = int((tmp_path / "note").read_text().split()[1])
+        worker.popen.kill()
+        os.kill(pid, signal.SIGKILL)
+        worker.wait(20)
+    # nobody there holds a lease: until somebody of this machine says otherwise, it reads Running
+    assert shop.place.run(run)["state_name"] == "Running"
+    with our_worker(shop, shop.place, RACE, "returned") as returned:
+        ended = shop.place.ended(run, 90, lambda: returned.said[-4000:])
+    assert ended["state_type"] == "CRASHED", ended["state"]
+    assert json.dumps(ended["state"]["message"]) and ended["state"]["message"]
+    assert (tmp_path / "note").read_text().splitlines()[1:] == []
