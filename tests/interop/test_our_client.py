@@ -82,7 +82,10 @@ def test_our_command_line_at_the_real_server(shop: Shop, worker: Program) -> Non
     run = json.loads(shop.cli("deployment", "run", f"interop_cell/{OURS}-cell", "-p", "x=1", "--output", "json"))
     id = run["id"] if "id" in run else run["flow_run"]["id"]
     check_cell(place, id, lambda: worker.said[-4000:], x=1)
-    assert any(found["id"] == id for found in json.loads(shop.cli("flow-run", "ls", "--output", "json")))
+    assert any(
+        found["id"] == id
+        for found in json.loads(shop.cli("flow-run", "ls", "--flow", "interop_cell", "--output", "json"))
+    )
     assert json.loads(shop.cli("flow-run", "inspect", id, "--output", "json"))["state"]["name"] == "Completed"
     assert "the cell got 1" in shop.cli("flow-run", "logs", id)
     assert any(found["name"] == OURS for found in json.loads(shop.cli("work-pool", "ls", "--output", "json")))
