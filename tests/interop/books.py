@@ -37,9 +37,12 @@ NOTER = """%%flow interop_note --log-prints
 import os
 import time
 
+import psutil
+
 def interop_note(note: str = "", seconds: float = 0.0) -> None:
+    above = " ".join(str(parent.pid) for parent in psutil.Process().parents())
     with open(note, "a") as file:
-        file.write(f"begin {os.getpid()}\\n")
+        file.write(f"begin {os.getpid()} {above}\\n")
     print("noted")
     time.sleep(seconds)
     with open(note, "a") as file:

@@ -117,9 +117,9 @@ def open_shop(peer: Peer, theirs: Place, folder: Path, home: Path) -> Shop:
 
 
 @contextmanager
-def our_worker(shop: Shop, place: Place, pool: str, name: str = "our worker") -> Iterator[Program]:
+def our_worker(shop: Shop, place: Place, pool: str, name: str = "our worker", *options: str) -> Iterator[Program]:
     """A worker of ours at the real server while the block lasts."""
-    command = [*shop.command, "worker", "start", "--pool", pool, "--name", name]
+    command = [*shop.command, "worker", "start", "--pool", pool, "--name", name, *options]
     program = peers.started(command, shop.folder / f"{name}.txt", shop.environment(place), shop.folder)
     try:
         yield program

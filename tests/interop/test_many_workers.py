@@ -16,7 +16,7 @@ from shops import RACE, Shop, our_worker
 def ask_many(shop: Shop, name: str, folder: Path, count: int) -> dict[str, Path]:
     """Runs that each write down when they begin and end, and where."""
     notes = [folder / f"{number}.txt" for number in range(count)]
-    return {shop.ask(name, note=str(note)): note for note in notes}
+    return {shop.ask(name, note=str(note), seconds=2): note for note in notes}
 
 
 def check_once(place: Place, runs: dict[str, Path], said: Any) -> None:
@@ -30,23 +30,61 @@ def check_once(place: Place, runs: dict[str, Path], said: Any) -> None:
         assert states.count("RUNNING") == 1 and states.count("COMPLETED") == 1, states
 
 
+RUSH = """
+import json, threading
+from millrace.client.endpoint import Endpoint
+from millrace.client.synchronous import Client
+from millrace.workers.claims import Polled
+start, taken = threading.Barrier(4), [[] for _ in range(4)]
+
+def poll(mine):
+    with Client(Endpoint(URL)) as client:
+        pollers = Polled(client, POOL, None)
+        start.wait()
+        mine += [str(claimed.flow_run.id) for claimed in pollers.take(50)]
+
+threads = [threading.Thread(target=poll, args=(mine,)) for mine in taken]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("RESULT " + json.dumps(taken))
+"""
+
+
+def test_pollers_that_ask_at_the_same_moment_get_each_run_once(shop: Shop, tmp_path: Path) -> None:
+    runs = ask_many(shop, f"{RACE} ours", tmp_path, 16)
+    taken = shop.run(f"URL, POOL = {shop.place.url!r}, {RACE!r}\n{RUSH}")
+    found = [run for mine in taken for run in mine]
+    assert sorted(found) == sorted(runs), taken
+    for run in runs:
+        assert shop.place.run(run)["state_name"] == "Pending"
+        shop.place.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+
 def test_two_workers_of_ours_execute_each_run_once(shop: Shop, tmp_path: Path) -> None:
-    with our_worker(shop, shop.place, RACE, "first") as first, our_worker(shop, shop.place, RACE, "second") as second:
+    with (
+        our_worker(shop, shop.place, RACE, "first", "--limit", "3") as first,
+        our_worker(shop, shop.place, RACE, "second", "--limit", "3") as second,
+    ):
         for worker in (first, second):
             worker.until(lambda worker=worker: "polling" in worker.said, 90)
         runs = ask_many(shop, f"{RACE} ours", tmp_path, 12)
         check_once(shop.place, runs, lambda: first.said[-3000:] + second.said[-3000:])
+        above = [note.read_text().split() for note in runs.values()]
+        taken = [sum(str(worker.popen.pid) in pids for pids in above) for worker in (first, second)]
+        assert sum(taken) == len(runs) and all(taken), taken
 
 
 def test_a_worker_of_ours_beside_a_real_one_executes_each_run_once(peer: Peer, shop: Shop, tmp_path: Path) -> None:
     with (
-        our_worker(shop, shop.place, RACE, "beside") as mine,
-        peer.worker(shop.place, RACE, "--name", "real beside") as real,
+        our_worker(shop, shop.place, RACE, "beside", "--limit", "2") as mine,
+        peer.worker(shop.place, RACE, "--name", "real beside", "--limit", "2") as real,
     ):
         mine.until(lambda: "polling" in mine.said, 90)
         peers.until(lambda: seen(shop.place, "real beside"), 90, lambda: real.said[-3000:])
         runs = ask_many(shop, f"{RACE} both", tmp_path, 8)
         check_once(shop.place, runs, lambda: mine.said[-3000:] + real.said[-3000:])
+        by_real = [run for run in runs if shop.place.run(run)["labels"].get("prefect.worker.name") == "real beside"]
+        assert 0 < len(by_real) < len(runs), by_real
 
 
 def seen(place: Place, name: str) -> bool:
