@@ -39,14 +39,35 @@ def engine() -> Any:
 
 
 @lru_cache(maxsize=1)
-def image() -> str:
-    """An image with this Millrace; its dependencies are a layer that is made once."""
+def dependencies() -> str:
+    """An image with everything that Millrace needs, without Millrace: a layer that is made once."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     needed = "\n".join([*project["project"]["dependencies"], *project["build-system"]["requires"]]) + "\n"
+    tag = f"millrace-test-dependencies:{hashlib.sha256(needed.encode()).hexdigest()[:16]}"
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "requirements.txt").write_text(needed)
+        (Path(place) / "Dockerfile").write_text(
+            f"FROM {BASE}\nCOPY requirements.txt /requirements.txt\nRUN pip install --quiet -r /requirements.txt\n"
+        )
+        _built(place, tag)
+    return tag
+
+
+def _built(place: str, tag: str) -> None:
+    client = engine()
+    try:
+        client.images.get(tag)
+    except docker.errors.ImageNotFound:
+        client.images.build(path=place, tag=tag, rm=True)
+
+
+@lru_cache(maxsize=1)
+def image() -> str:
+    """An image with this Millrace."""
+    base = dependencies()
     with tempfile.TemporaryDirectory() as place:
         context = Path(place)
-        (context / "requirements.txt").write_text(needed)
-        digest = hashlib.sha256(needed.encode())
+        digest = hashlib.sha256(base.encode())
         for file in sorted((ROOT / "src").rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 target = context / "project" / file.relative_to(ROOT)
@@ -56,16 +77,8 @@ def image() -> str:
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             (context / "project" / name).write_bytes((ROOT / name).read_bytes())
         (context / "Dockerfile").write_text(
-            f"FROM {BASE}\n"
-            "COPY requirements.txt /requirements.txt\n"
-            "RUN pip install --quiet -r /requirements.txt\n"
-            "COPY project /project\n"
-            "RUN pip install --quiet --no-deps --no-build-isolation /project\n"
+            f"FROM {base}\nCOPY project /project\nRUN pip install --quiet --no-deps --no-build-isolation /project\n"
         )
         tag = f"millrace-test:{digest.hexdigest()[:16]}"
-        client = engine()
-        try:
-            client.images.get(tag)
-        except docker.errors.ImageNotFound:
-            client.images.build(path=place, tag=tag, rm=True)
+        _built(place, tag)
         return tag

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from millrace.client.synchronous import Client as Client
     from millrace.deployments.batch import deploy as deploy
     from millrace.deployments.deployment import RunnerDeployment as RunnerDeployment
+    from millrace.deployments.images import DockerImage as DockerImage
     from millrace.deployments.notebook import deploy_notebook as deploy_notebook
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
@@ -106,6 +107,7 @@ _NAMES = {
     "EntrypointType": "millrace.entrypoints",
     "FLOW_PARAMETERS": "millrace.engine.caching",
     "DaskTaskRunner": "millrace.engine.dask_runner",
+    "DockerImage": "millrace.deployments.images",
     "Failed": "millrace.engine.states",
     "Flow": "millrace.flows",
     "FlowRunContext": "millrace.engine.context",

@@ -16,7 +16,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
     ├─ RunError             RunFailed ─ CellFailed · RunCrashed ─ WorkerDied · RunCancelled
     │                       RunTimedOut ─ PauseTimedOut
-    ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError
+    ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError · NoEngine
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
     ├─ ConcurrencyError     ConcurrencySlotAcquisitionError · AcquireConcurrencySlotTimeoutError · ConcurrencySlotsLost
     ├─ NotSupported         (Prefect has it, Millrace does not; says what to do instead)
@@ -287,6 +287,10 @@ class PauseTimedOut(RunTimedOut):
 
 class DeployError(MillraceError):
     """A deployment could not be made."""
+
+
+class NoEngine(DeployError):
+    """No Docker Engine answers, so no image can be built or pushed here."""
 
 
 class BuildFailed(DeployError):

@@ -42,6 +42,13 @@ class Settings(BaseModel):
         1800.0, ge=0, description="The embedded server exits after this many idle seconds with nothing scheduled."
     )
     work_pool: str = Field("default", description="The pool that deployments use when none is named.")
+    docker_base_image: str | None = Field(
+        None,
+        description="The image that images of flows are made from. Unset: `python:3.x-slim`, with the version of here.",
+    )
+    default_docker_build_namespace: str | None = Field(
+        None, description="Put before names of images that have none of their own, such as registry.example.org/team."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Lowest level of run logs kept."
     )

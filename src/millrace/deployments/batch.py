@@ -48,9 +48,10 @@ def deploy(
     Args:
         deployments: what `flow.to_deployment` and `RunnerDeployment.from_…` make.
         work_pool_name: the pool for those that name none; that of the settings when not given.
-        image: only for pools that run containers.
-        build: whether to build the image.
-        push: whether to push it.
+        image: the image of all of them, for pools that run containers: a name or a `DockerImage`. Without a Docker
+            Engine the pool's own image and a package of the code are used, which is said.
+        build: build the image, with the code in it; otherwise it is there already.
+        push: push what was built.
         print_next_steps_message: say what to do next.
         ignore_warnings: do not say that nobody works for the pool.
 
@@ -58,7 +59,10 @@ def deploy(
         The ids of those that were made.
 
     Raises:
-        InvalidInput: there is no such pool, the message lists those there are; or it takes no image.
+        InvalidInput: there is no such pool, the message lists those there are; it takes no image; or it needs one.
+        BuildFailed: the image could not be built.
+        PushFailed: the image could not be pushed.
+        NoEngine: no Docker Engine answers, and nothing else can take its place.
         MillraceError: whatever was wrong with the only one.
 
     Example:
@@ -69,14 +73,13 @@ def deploy(
     client = plugins.load("millrace.client.locate:connect")()
     wanted = [work_pool_name or one.work_pool_name or settings.current().work_pool for one in deployments]
     pools = {name: _pool(client, name) for name in dict.fromkeys(wanted)}
-    if image:
-        for pool in pools.values():
-            _takes_image(pool)
+    placing = plugins.load("millrace.deployments.placement:Placement")(image, build, push)
+    placing.place([(one, pools[name]) for one, name in zip(deployments, wanted, strict=True)])
     ids = Ids()
-    problems: dict[int, MillraceError] = {}
-    for number, (deployment, pool_name) in enumerate(zip(deployments, wanted, strict=True)):
+    problems: dict[int, MillraceError] = placing.problems
+    for number, deployment in placing.placed.items():
         try:
-            ids.append(deployment.apply(work_pool_name=pool_name, image=str(image) if image else None))
+            ids.append(deployment.apply(work_pool_name=wanted[number], image=placing.image))
         except MillraceError as error:
             if len(deployments) == 1:
                 raise
@@ -104,16 +107,6 @@ def _pool(client: Any, name: str) -> WorkPool:
             f"There is no work pool {name!r}.{hint} {listed} Create it first: millrace work-pool create {name!r}"
         ) from None
     return pool
-
-
-def _takes_image(pool: WorkPool) -> None:
-    variables = pool.base_job_template.get("variables", {}).get("properties", {})
-    if "image" not in variables:
-        raise InvalidInput(
-            f"The work pool {pool.name!r} (type {pool.type}) does not support custom images: its base job template "
-            "has no variable 'image'. Leave image out, or name a pool that runs containers."
-        )
-    raise InvalidInput("Building and naming images is not in this version; leave image out.")
 
 
 def _has_worker(client: Any, pool: str) -> bool:

@@ -20,9 +20,16 @@ def of_notebook(book: Path) -> list[CarriedFile]:
     Raises:
         ClosureError: a local module is no Python.
     """
-    found = list(statements(book))
-    imports = [one for statement in found for node in ast.walk(statement) for one in _imports(node)]
-    return list(local_modules(imports, search_roots(book.parent, found)).files)
+    return list(local_modules(imports_in_book(book), search_roots(book.parent, list(statements(book)))).files)
+
+
+def imports_in_book(book: Path) -> list[Import]:
+    """Every import in the cells of a notebook.
+
+    Args:
+        book: the notebook.
+    """
+    return [found for statement in statements(book) for node in ast.walk(statement) for found in _imports(node)]
 
 
 def statements(book: Path) -> Iterator[ast.stmt]:
