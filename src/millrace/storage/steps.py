@@ -234,7 +234,7 @@ def _require(name: str, packages: Iterable[str]) -> None:
 
 def secret(name: str) -> Any:
     """The value of a secret."""
-    return plugins.load("millrace.secrets:Secret").load(name).get()
+    return plugins.load("millrace.engine.secrets:Secret").load(name).get()
 
 
 def variable(name: str) -> Any:
