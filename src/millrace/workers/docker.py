@@ -200,11 +200,13 @@ class DockerKind:
 
     def _mounts(self) -> list[str]:
         endpoint = self._endpoint
-        if not self._local or endpoint is None or endpoint.socket is None:
+        if not self._local:
             return []
         where = settings.current()
-        own = {str(Path(endpoint.socket).parent), str(where.runtime_file.parent)}
         code = [f"{where.code_directory}:{where.code_directory}:ro"] if where.code_directory.is_dir() else []
+        if endpoint is None or endpoint.socket is None:
+            return code
+        own = {str(Path(endpoint.socket).parent), str(where.runtime_file.parent)}
         return [*(f"{directory}:{directory}" for directory in sorted(own)), *code]
 
     def _mounts_of(self, job: Job) -> list[str]:
