@@ -30,6 +30,7 @@ from millrace.workers.docker import RUN_LABEL, DockerKind
 from millrace.workers.execution import template_of
 from millrace.workers.process import ProcessKind
 
+pytestmark = pytest.mark.timeout(600)  # images are copied and packed
 POOL = "boxes"
 WAIT = 150.0
 CANARY = "canary-in-a-coal-mine-90210"
