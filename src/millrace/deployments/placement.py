@@ -162,8 +162,8 @@ class Placement:
             if not own or own == plugins.load("millrace.workers.docker_variables:IMAGE"):
                 raise NoEngine(
                     f"{why} The image {image.reference!r} cannot be built here, and the pool {pool.name!r} has no "
-                    "image of its own to be used in its place. Start the engine, or give the variable image of the pool's "
-                    "base job template a default that is there."
+                    "image of its own to be used in its place. Start the engine, or give the variable image of the "
+                    "pool's base job template a default that is there."
                 )
             code = packaged(code)
             say(
