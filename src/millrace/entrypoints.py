@@ -11,14 +11,18 @@ Paths are relative to the directory of the deployment's code. `millrace.declarat
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
+import shutil
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -91,6 +95,8 @@ def parse(text: str) -> Entrypoint:
         >>> parse("book.ipynb").kind
         'notebook'
     """
+    if not isinstance(text, str):
+        raise EntrypointError(f"An entrypoint is a text such as 'file.py:function', not {text!r}.")
     text = text.strip()
     if text.endswith(".ipynb"):
         return Entrypoint("notebook", text)
@@ -112,19 +118,24 @@ def parse(text: str) -> Entrypoint:
     )
 
 
-def load(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> Runnable:
+def load(
+    entrypoint: str | Entrypoint,
+    directory: Path | str | None = None,
+    made_of: Callable[[Any], Runnable] | None = None,
+) -> Runnable:
     """The flow that an entrypoint leads to; its file is run.
 
     Args:
         entrypoint: the entrypoint.
         directory: where relative paths begin; the current directory when not given. It becomes importable.
+        made_of: makes a flow of a plain function; without it one is an error.
 
     Raises:
         EntrypointError: the file is not there, or it raises: the message names its line.
         MissingFlow: it holds no such flow; the message lists those it holds.
         UnspecifiedFlow: no function is named and it holds several.
     """
-    parsed = parse(entrypoint) if isinstance(entrypoint, str) else entrypoint
+    parsed = entrypoint if isinstance(entrypoint, Entrypoint) else parse(entrypoint)
     base = Path(directory or ".").expanduser().absolute()
     if parsed.kind in ("notebook", "cell"):
         _importable(base)
@@ -132,28 +143,12 @@ def load(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> R
         if parsed.kind == "cell":
             return _from_notebook(path, parsed)
         return cast("Runnable", pkgutil.resolve_name("millrace.notebooks.flow:NotebookFlow")(path))
-    return _flow_in(_module(parsed, base), parsed)
-
-
-def load_object(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> Any:
-    """What an entrypoint leads to, flow or not; its file is run.
-
-    Args:
-        entrypoint: a function in a file or module.
-        directory: where relative paths begin; the current directory when not given.
-
-    Raises:
-        EntrypointError: the file is not there, or it raises: the message names its line.
-        MissingFlow: it holds nothing of this name.
-    """
-    parsed = parse(entrypoint) if isinstance(entrypoint, str) else entrypoint
-    if parsed.kind in ("notebook", "cell") or parsed.name is None:
-        return load(parsed, directory)
-    module = _module(parsed, Path(directory or ".").expanduser().absolute())
-    found = _attribute(module, parsed.name)
-    if found is None:
-        raise MissingFlow(f"There is no {parsed.name!r} in {_where(module, parsed)}.")
-    return found
+    module = _module(parsed, base)
+    if made_of is not None and parsed.name is not None:
+        found = _attribute(module, parsed.name)
+        if inspect.isroutine(found) and not is_flow(found):
+            return made_of(found)
+    return _flow_in(module, parsed)
 
 
 def located(parsed: Entrypoint, base: Path) -> Path:
@@ -259,6 +254,7 @@ def _raised(what: str, path: Path | None, error: BaseException) -> EntrypointErr
 def _from_notebook(path: Path, parsed: Entrypoint) -> Runnable:
     export = pkgutil.resolve_name("millrace.notebooks.export:export_notebook")
     target = Path(tempfile.mkdtemp(prefix="millrace-book-"))
+    atexit.register(shutil.rmtree, target, ignore_errors=True)  # till then tracebacks want its lines
     exported = export(path, parsed.name, target)
     return load(exported.entrypoint, target)
 
@@ -341,7 +337,6 @@ __all__ = [
     "flows_in",
     "is_flow",
     "load",
-    "load_object",
     "located",
     "own_flows",
     "parse",

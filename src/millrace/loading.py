@@ -94,8 +94,14 @@ def load_flow_from_entrypoint(entrypoint: str, use_placeholder_flow: bool = True
         >>> load_flow_from_entrypoint("flows/etl.py:etl").name  # doctest: +SKIP
         'etl'
     """
+    return _loaded(entrypoint, use_placeholder_flow)
+
+
+def _loaded(
+    entrypoint: str, use_placeholder_flow: bool, made_of: Callable[[Any], Flow[Any, Any]] | None = None
+) -> Flow[Any, Any]:
     try:
-        return cast("Flow[Any, Any]", entrypoints.load(entrypoint))
+        return cast("Flow[Any, Any]", entrypoints.load(entrypoint, made_of=made_of))
     except EntrypointError as error:
         if not use_placeholder_flow or error.__cause__ is None:
             raise
@@ -115,12 +121,11 @@ def load_function_and_convert_to_flow(entrypoint: str) -> Flow[Any, Any]:
         EntrypointError: there is no such file, or its code raised.
         MissingFlow: it holds nothing of this name that can be called.
     """
-    found = entrypoints.load_object(entrypoint)
-    if entrypoints.is_flow(found):
-        return cast("Flow[Any, Any]", found)
-    if not callable(found):
-        raise MissingFlow(f"{entrypoint!r} leads to {type(found).__name__}, which is no function.")
-    return Flow(found, log_prints=True)
+    return cast("Flow[Any, Any]", entrypoints.load(entrypoint, made_of=_of_function))
+
+
+def _of_function(function: Callable[..., Any]) -> Flow[Any, Any]:
+    return Flow(function, log_prints=True)
 
 
 def load_placeholder_flow(entrypoint: str, raises: BaseException) -> Flow[Any, Any]:
@@ -359,10 +364,7 @@ def load_flow_from_flow_run(
     base = storage_base_path or os.environ.get("MILLRACE__STORAGE_BASE_PATH")
     if not ignore_storage:
         os.chdir(steps.pull(_based(deployment, base), flow_run))
-    try:
-        return load_flow_from_entrypoint(deployment.entrypoint, use_placeholder_flow)
-    except MissingFlow:
-        return load_function_and_convert_to_flow(deployment.entrypoint)
+    return _loaded(deployment.entrypoint, use_placeholder_flow, _of_function)
 
 
 def _based(deployment: Deployment, base: str | None) -> Deployment:

@@ -33,6 +33,26 @@ def write_book(path: Path, *sources: str) -> Path:
     return path
 
 
+def test_an_import_of_everything_stays_an_import_of_its_own() -> None:
+    cells = book(
+        "from math import floor", "from math import *", "from math import ceil", "def f(x): return floor(ceil(sqrt(x)))"
+    )
+    text = module_text(find_closure(cells, "f")).text
+    assert "from math import floor\nfrom math import *\nfrom math import ceil\n" in text
+    cells = book(
+        "from os.path import join", "from math import *", "from os.path import split", "def f(): join, split, e"
+    )
+    assert text_between(module_text(find_closure(cells, "f")).text) == [
+        "from os.path import join",
+        "from math import *",
+        "from os.path import split",
+    ]
+
+
+def text_between(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("from ")]
+
+
 def test_the_module_is_what_the_user_wrote() -> None:
     assert module_text(find_closure(book(*SOURCES), "etl")).text == (
         "# Exported by Millrace from a notebook: the flow etl and what it needs.\n"

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace import Secret
 from millrace.errors import ParameterError
 from millrace.notebooks.parameters import from_text, schema_of, schema_of_source, validate
+
+SECRET = {"type": "string", "format": "password", "writeOnly": True, "pattern": "^(env|secret):.+"}
 
 
 def entry(line: str) -> dict[str, Any]:
@@ -52,8 +55,8 @@ def entry(line: str) -> dict[str, Any]:
         ("k = 5  # type: float # how many", {"type": "number", "default": 5, "description": "how many"}),
         ("frame: pd.DataFrame = None", {"default": None}),
         ("x = compute()", {}),
-        ("word: Secret = 'hidden'", {"type": "string", "format": "password", "writeOnly": True}),
-        ("word: SecretStr | None = None", {"type": "string", "format": "password", "writeOnly": True}),
+        ("word: Secret = 'hidden'", SECRET),
+        ("word: SecretStr | None = None", SECRET),
         ("%time\nn = 1", {"type": "integer", "default": 1}),
         ("n = (\n  1\n)  # folded", {"type": "integer", "default": 1, "description": "folded"}),
     ],
@@ -133,8 +136,22 @@ def test_errors(values: dict[str, Any], words: str) -> None:
 
 def test_an_error_never_shows_a_secret() -> None:
     with pytest.raises(ParameterError) as caught:
-        validate(SCHEMA, {"word": ["hunter22"]})
+        validate(SCHEMA, {"word": ["hunter22"]}, stored=False)
     assert "hunter22" not in str(caught.value) and "a secret value" in str(caught.value)
+
+
+def test_a_secret_that_is_stored_is_a_reference() -> None:
+    for value in (["hunter22"], "hunter22", "env:", None):
+        with pytest.raises(ParameterError, match="by reference, as env:NAME or secret:NAME") as caught:
+            validate(SCHEMA, {"word": value})
+        assert "hunter22" not in str(caught.value)
+    for good in ("env:PW", "secret:db"):
+        assert validate(SCHEMA, {"word": good})["word"] == good
+    assert validate(SCHEMA, {"word": Secret.named("db")})["word"] == "secret:db"
+    of_flow = {"properties": {"pw": {"anyOf": [{"type": "string", "pattern": "^secret:.+"}, {"type": "null"}]}}}
+    assert validate(of_flow, {"pw": None}) == {"pw": None}
+    with pytest.raises(ParameterError, match="as secret:NAME:"):
+        validate(of_flow, {"pw": "env:PW"})
 
 
 def test_required() -> None:

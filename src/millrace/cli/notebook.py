@@ -52,7 +52,9 @@ def run(
     secret: Annotated[
         list[str] | None,
         typer.Option(
-            "--secret", metavar="NAME=env:VARIABLE", help="A parameter taken from the environment. Repeatable."
+            "--secret",
+            metavar="NAME=env:VARIABLE|secret:NAME",
+            help="A parameter from the environment, or from a secret that was saved. Repeatable.",
         ),
     ] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.01, help="Seconds for the whole run.")] = None,

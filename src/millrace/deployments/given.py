@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from millrace.deployments.timing import schedules_from
+from millrace.engine.secrecy import refuse_values
 from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError, InvalidInput, ParameterError
 from millrace.notebooks import parameters as checks
@@ -64,6 +65,7 @@ def checked(schema: JsonObject, values: dict[str, Any], flow_name: str) -> JsonO
     """
     if values and not schema.get("properties"):
         raise ParameterError(f"Unknown parameter {next(iter(values))!r}: the flow {flow_name!r} takes none.")
+    refuse_values(values)
     return checks.validate({**schema, "required": []}, values)
 
 

@@ -19,11 +19,11 @@ from millrace.client import locate
 from millrace.errors import InvalidInput, MillraceError, NotFound
 from millrace.jupyter.call import DeployCall, distance
 from millrace.jupyter.display import Card, card
-from millrace.jupyter.fields import fields
+from millrace.jupyter.fields import Field, fields
 from millrace.jupyter.inputs import LABEL, WIDE, Input, Note, mark
 from millrace.jupyter.monitor import shows, watch
 from millrace.jupyter.schedule_editor import ScheduleEditor
-from millrace.notebooks import live
+from millrace.notebooks import live, references
 from millrace.notebooks.parameters import read_book, schema_of
 from millrace.schema.deployments import Deployment
 from millrace.schema.fields import now
@@ -137,9 +137,14 @@ class DeployForm:
             pool=self._pool.value,
             parameters=values,
             notebook=self._notebook,
-            secrets=frozenset(item.spec.name for item in self._inputs if item.spec.kind == "password"),
+            secrets=frozenset(item.spec.name for item in self._inputs if self._hides(item.spec)),
             **self._when.held(),
         )
+
+    def _hides(self, spec: Field) -> bool:
+        # A reference, which a secret of a notebook is, may be seen.
+        entry = self._schema.get("properties", {}).get(spec.name, {})
+        return spec.kind == "password" and references.pattern_of(entry) is None
 
     def _name_is_good(self) -> bool:
         good = bool(self._name.value.strip()) and not set(self._name.value) & set("/%&><")

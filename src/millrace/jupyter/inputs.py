@@ -23,6 +23,7 @@ _HINTS = {
     "datetime": "2026-11-21T09:00:00+01:00",
     "lines": "one a line",
     "json": "JSON",
+    "password": "in a notebook: env:NAME or secret:NAME",
 }
 
 
@@ -147,5 +148,5 @@ def _control(spec: Field) -> Any:
         rows = min(6, max(2, str(text).count("\n") + 1))
         return widgets.Textarea(value=text, placeholder=hint, rows=rows, continuous_update=False, **label)
     if spec.kind == "password":
-        return widgets.Password(placeholder="not kept in the notebook", continuous_update=False, **label)
+        return widgets.Password(placeholder=_HINTS[spec.kind], continuous_update=False, **label)
     return widgets.Text(value=text, placeholder=hint, continuous_update=False, **label)

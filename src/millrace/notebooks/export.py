@@ -239,19 +239,27 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _merged(statements: Iterable[Statement], added: Iterable[str] = ()) -> list[str]:
-    """Import lines, each once; imports from one module on one line."""
+    """Import lines, each once; imports from one module on one line, but none moves past a `*`, which may hide names."""
     lines: dict[str, list[str]] = {}
+    done: list[str] = []
     nodes = [statement.node for statement in statements]
     nodes += [node for line in added for node in ast.parse(line).body]
     for node in nodes:
         text = ast.unparse(node)
         start, word, names = text.partition(" import ")
-        if isinstance(node, ast.ImportFrom):
+        if names == "*":
+            done += [*_lines(lines), text]
+            lines = {}
+        elif isinstance(node, ast.ImportFrom):
             known = lines.setdefault(start + word, [])
             known += [name for name in names.split(", ") if name not in known]
         else:
             lines.setdefault(text, [])
-    return [start + ", ".join(names) for start, names in lines.items()]
+    return [*done, *_lines(lines)]
+
+
+def _lines(merged: dict[str, list[str]]) -> list[str]:
+    return [start + ", ".join(names) for start, names in merged.items()]
 
 
 def _is_block(before: Statement, after: Statement) -> bool:

@@ -24,6 +24,7 @@ from pydantic import Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from millrace.errors import InvalidInput, ParameterError
+from millrace.notebooks import references
 from millrace.notebooks.annotations import NotLiteral, is_secret, type_of, type_of_value, value_of
 
 TAG = "parameters"
@@ -220,7 +221,7 @@ def schema_of_source(source: str, secrets: Collection[str] = ()) -> Schema:
         entry: Schema = {"type": "string"} if secret else _type_schema(parameter.kind)
         definitions.update(entry.pop("$defs", {}))
         if secret:
-            entry |= {"format": "password", "writeOnly": True}
+            entry |= {"format": "password", "writeOnly": True, "pattern": references.PATTERN}
         elif parameter.default:
             entry["default"] = parameter.default[0]
         if parameter.description:
@@ -281,13 +282,16 @@ def type_of_schema(schema: Mapping[str, Any]) -> Any:
     return {"integer": int, "number": float, "boolean": bool, "null": None}.get(str(kind), Any)
 
 
-def validate(schema: Mapping[str, Any], values: Mapping[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
+def validate(
+    schema: Mapping[str, Any], values: Mapping[str, Any], given: Collection[str] = (), *, stored: bool = True
+) -> dict[str, Any]:
     """Values checked and coerced as pydantic does, ready for JSON. Defaults are not filled in.
 
     Args:
         schema: the parameter schema.
         values: what the user gave.
         given: required names that come from elsewhere, such as secrets by reference; they must be known too.
+        stored: the values will be stored with a run, so that a secret must be a reference.
 
     Raises:
         ParameterError: a name is unknown or missing, or a value has the wrong type.
@@ -304,7 +308,12 @@ def validate(schema: Mapping[str, Any], values: Mapping[str, Any], given: Collec
     if missing:
         names = ", ".join(f"'{name}'" for name in missing)
         raise ParameterError(f"Parameter{'s' * (len(missing) > 1)} {names} must be given: there is no default.")
-    return {name: _checked(name, properties[name], value) for name, value in values.items()}
+    return {
+        name: references.checked(name, properties[name], value)
+        if stored and references.pattern_of(properties[name])
+        else _checked(name, properties[name], value)
+        for name, value in values.items()
+    }
 
 
 def _unknown(name: str, properties: Mapping[str, Any]) -> str:
@@ -373,7 +382,7 @@ def from_text(schema: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, 
     for name, text in texts.items():
         entry = schema.get("properties", {}).get(name, {})
         values[name] = _from_text(entry, text)
-    validate({**schema, "required": []}, values)
+    validate({**schema, "required": []}, values, stored=False)
     return values
 
 

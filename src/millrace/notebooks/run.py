@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import pathlib
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from millrace.notebooks.injection import TAG, inject, kernel_name_of, prepare, s
 from millrace.notebooks.kernel import Kernel, KernelSource
 from millrace.notebooks.papermill_engine import MillraceEngine
 from millrace.notebooks.parameters import Schema, language_of, read_book, schema_of, validate
+from millrace.notebooks.references import PATTERN
 from millrace.notebooks.save import without_secrets
 from millrace.notebooks.secret import Secret, checked, resolve
 from millrace.notebooks.stop_request import StopRequest
@@ -115,15 +117,22 @@ def _inputs(
     nb: NotebookNode, parameters: Mapping[str, Any], references: Mapping[str, object]
 ) -> tuple[Schema, dict[str, Any], list[Secret]]:
     """The schema, the values to inject and the secrets; a plain value of a secret parameter becomes a secret."""
-    secrets = [resolve(name, reference) for name, reference in references.items()]
     schema = schema_of(nb, secrets=references.keys())
+    secrets = [resolve(name, reference) for name, reference in references.items()]
     if language_of(nb) != "python":  # its parameters cell cannot be read
         return schema, dict(parameters), secrets
-    values = validate(schema, parameters, given=references.keys())
+    parameters = {name: getattr(value, "reference", value) for name, value in parameters.items()}
+    values = validate(schema, parameters, given=references.keys(), stored=False)
     for name, entry in schema["properties"].items():
         if entry.get("writeOnly") and name in values:
-            secrets.append(Secret(name, "a value given by the caller", checked(name, str(values.pop(name)))))
+            secrets.append(_given(name, str(values.pop(name))))
     return schema, values, secrets
+
+
+def _given(name: str, text: str) -> Secret:
+    if re.match(PATTERN, text):
+        return resolve(name, text)
+    return Secret(name, "a value given by the caller", checked(name, text))
 
 
 def run_notebook(
@@ -154,7 +163,8 @@ def run_notebook(
         book: the notebook; it is not changed.
         output: the executed notebook; whole at every instant. The page lies beside it, with the suffix `.html`.
         parameters: values for the parameters cell.
-        secrets: references such as `env:NAME` by parameter; resolved here, seen by the kernel only.
+        secrets: references such as `env:NAME` or `secret:NAME` by parameter; resolved here, seen by the kernel only. A
+            parameter that is annotated as a secret may be among `parameters` too, by reference.
         timeout: seconds for the whole run; None for any time.
         cell_timeout: seconds for each cell; None for any time.
         grace: seconds an interrupted cell has to clean up before its process tree is killed.

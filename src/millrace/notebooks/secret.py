@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from millrace.engine import secrecy, secrets
 from millrace.errors import ParameterError
 
 SHORTEST = 4
@@ -17,7 +18,7 @@ class Secret:
 
     Args:
         name: the parameter it fills.
-        reference: where the value comes from, such as `env:DB_PASSWORD`; safe to show.
+        reference: where the value comes from, such as `env:DB_PASSWORD` or `secret:db-password`; safe to show.
         value: the value; in no repr.
     """
 
@@ -41,24 +42,40 @@ def resolve(name: str, reference: object, environment: Mapping[str, str] | None 
 
     Args:
         name: the parameter.
-        reference: `env:NAME`.
-        environment: where to look; this process's environment when None.
+        reference: `env:NAME` for an environment variable, `secret:NAME` for a `Secret` that was saved.
+        environment: where to look for variables; this process's environment when None.
 
     Raises:
-        ParameterError: the reference has another form, names nothing, or its value is too short.
+        ParameterError: the reference has another form, names no variable, or its value is no text or too short.
+        MissingSecret: no secret has this name.
 
     Example:
         >>> resolve("password", "env:PW", {"PW": "hunter22"})
         Secret(name='password', reference='env:PW')
     """
+    scheme, _, own = str(getattr(reference, "reference", reference)).partition(":")
+    if scheme == "secret" and own:
+        return Secret(name, f"secret:{own}", _kept(name, own))
     variable = environment_name(reference)
     if variable is None:
         # The text is not shown: somebody may have typed the secret itself here.
-        raise ParameterError(f"The secret '{name}' must be given by reference, as {name}=env:NAME.")
+        raise ParameterError(f"The secret '{name}' must be given by reference, as env:NAME or secret:NAME.")
     value = (os.environ if environment is None else environment).get(variable)
     if value is None:
         raise ParameterError(f"The secret '{name}' refers to the environment variable {variable}, which is not set.")
-    return Secret(name, f"env:{variable}", checked(name, value))
+    found = Secret(name, f"env:{variable}", checked(name, value))
+    secrecy.keep_out(found.value)
+    return found
+
+
+def _kept(name: str, own: str) -> str:
+    value = secrets.Secret.load(own).get()
+    if not isinstance(value, str):
+        raise ParameterError(
+            f"The secret '{name}' is filled from the secret {own!r}, which is a {type(value).__name__}: give one that "
+            "is a text, or load it in the notebook."
+        )
+    return checked(name, value)
 
 
 def checked(name: str, value: str) -> str:

@@ -75,9 +75,17 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in list(names)[:20])
 
 
+def _secret(schema: Any) -> bool:
+    """Whether a value is not to be shown: a flow's Secret or a notebook's secret parameter."""
+    found = schema if isinstance(schema, dict) else {}
+    return bool(found.get("writeOnly")) or "secret" in str(found.get("pattern", ""))
+
+
 def _problem(error: ValidationError, noun: str) -> str:
     place = list(error.path)
     if not place:
         return str(error.message)[:500]
     inside = "".join(f"[{part!r}]" for part in place[1:])
+    if any(_secret(one.schema) for one in (error, *(error.context or ()))):
+        return f"{noun} {place[0]!r}{inside}: a secret is given by reference, such as secret:NAME"
     return f"{noun} {place[0]!r}{inside}: {error.message[:500]}"

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from millrace import entrypoints, plugins
@@ -127,7 +127,7 @@ def _run(client: ChildClient, flow_run_id: UUID, lease: Lease | None) -> int:
     try:
         deployment = _deployment(client, flow_run)
         directory = steps.pull(deployment, flow_run)
-        runnable = entrypoints.load(str(deployment.entrypoint), directory)
+        runnable = entrypoints.load(str(deployment.entrypoint), directory, made_of=_of_function)
     except Terminated:
         raise
     except BaseException as error:
@@ -135,6 +135,10 @@ def _run(client: ChildClient, flow_run_id: UUID, lease: Lease | None) -> int:
     builtins.print = _print_once(builtins.print)
     state = runnable.run_claimed(flow_run, lease, client)
     return COMPLETED if state.is_completed() or not state.is_final() else NOT_COMPLETED
+
+
+def _of_function(function: Callable[..., Any]) -> entrypoints.Runnable:
+    return cast("entrypoints.Runnable", plugins.load("millrace.flows:Flow")(function, log_prints=True))
 
 
 def _deployment(client: ChildClient, flow_run: FlowRun) -> Deployment:

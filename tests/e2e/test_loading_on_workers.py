@@ -1,0 +1,61 @@
+"""What a worker makes of an entrypoint: the same as the functions that load one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from yard import Yard, open_yard
+
+from millrace.flows import load_flow_from_flow_run
+from millrace.schema.deployments import DeploymentUpdate
+from millrace.schema.states import StateType
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    yield from open_yard(tmp_path, monkeypatch, MILLRACE_LEASE_SECONDS="30")
+
+
+TEXT = """
+def plain(n: int, by: float = 2.0):
+    "No flow at all."
+    print("plain", n * by)
+    note("called", n=n)
+
+class Kind:
+    def __call__(self): ...
+
+made = Kind()
+
+@flow
+def job(n: int): ...
+"""
+
+
+def test_a_plain_function_is_run_as_a_flow(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed = yard.deployment(TEXT)
+    # as somebody who has no decorator deploys it: by the API
+    yard.client.update_deployment(deployed, DeploymentUpdate(entrypoint="d_flow.py:plain"))
+    run = yard.run(deployed, n=3)
+    monkeypatch.chdir(yard.code)
+    found = load_flow_from_flow_run(yard.client.read_flow_run(run.id))
+    assert (found.name, found.log_prints, sorted(found.parameters["properties"])) == ("plain", True, ["by", "n"])
+    yard.start_worker()
+    run = yard.wait(run, seconds=90)
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+    assert [entry["n"] for entry in yard.entries(run, "called")] == [3]
+    yard.until(lambda: "plain 6.0" in [log.message.strip() for log in yard.logs(run)])
+    assert [log.message.strip() for log in yard.logs(run)].count("plain 6.0") == 1
+
+
+@pytest.mark.parametrize("name", ["made", "Kind", "gone"])
+def test_what_is_no_function_is_said(yard: Yard, name: str) -> None:
+    deployed = yard.deployment(TEXT)
+    yard.client.update_deployment(deployed, DeploymentUpdate(entrypoint=f"d_flow.py:{name}"))
+    yard.start_worker()
+    run = yard.wait(yard.run(deployed, n=3), seconds=90)
+    assert run.state_type is StateType.CRASHED
+    assert run.state is not None
+    assert f"{name!r} in" in str(run.state.message)
