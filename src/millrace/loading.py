@@ -10,13 +10,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from millrace import declarations, entrypoints
 from millrace.client.locate import connect
-from millrace.declarations import Declaration
 from millrace.engine.tracebacks import own
+from millrace.entrypoints import Entrypoint
 from millrace.errors import EntrypointError, InvalidInput, MillraceError, MissingFlow, UnspecifiedFlow
 from millrace.flows import Flow
 from millrace.workers import steps
@@ -97,18 +98,38 @@ def load_flow_from_entrypoint(entrypoint: str, use_placeholder_flow: bool = True
     return _loaded(entrypoint, use_placeholder_flow)
 
 
+def flow_in(directory: Path, entrypoint: Entrypoint) -> Any:
+    """The flow that an entrypoint leads to, or a placeholder where a module that it imports is not installed here.
+
+    It is enough to deploy a flow from a machine that need not be able to run it.
+
+    Args:
+        directory: where relative paths begin.
+        entrypoint: the entrypoint.
+    """
+    return _loaded(entrypoint, True, directory=directory, only=ImportError)
+
+
 def _loaded(
-    entrypoint: str, use_placeholder_flow: bool, made_of: Callable[[Any], Flow[Any, Any]] | None = None
+    entrypoint: str | Entrypoint,
+    use_placeholder_flow: bool,
+    made_of: Callable[[Any], Flow[Any, Any]] | None = None,
+    directory: Path | None = None,
+    only: type[BaseException] = BaseException,
 ) -> Flow[Any, Any]:
     try:
-        return cast("Flow[Any, Any]", entrypoints.load(entrypoint, made_of=made_of))
+        return cast("Flow[Any, Any]", entrypoints.load(entrypoint, directory, made_of))
     except EntrypointError as error:
-        if not use_placeholder_flow or error.__cause__ is None:
+        if not use_placeholder_flow or not isinstance(error.__cause__, only):
             raise
         try:
-            return load_placeholder_flow(entrypoint, error)
+            return _placeholder(entrypoint, partial(_raise, error), directory)
         except (MillraceError, TypeError, ValueError):
             raise error from error.__cause__
+
+
+def _raise(error: BaseException) -> Flow[Any, Any]:
+    raise own(error)
 
 
 def load_function_and_convert_to_flow(entrypoint: str) -> Flow[Any, Any]:
@@ -139,11 +160,7 @@ def load_placeholder_flow(entrypoint: str, raises: BaseException) -> Flow[Any, A
         EntrypointError: there is no such file, or it is no Python.
         MissingFlow: it defines nothing of this name.
     """
-
-    def fail() -> Flow[Any, Any]:
-        raise own(raises)
-
-    return _placeholder(entrypoint, fail)
+    return _placeholder(entrypoint, partial(_raise, raises))
 
 
 def safe_load_flow_from_entrypoint(entrypoint: str) -> Flow[Any, Any] | None:
@@ -179,7 +196,7 @@ def load_flow_arguments_from_entrypoint(entrypoint: str, arguments: Iterable[str
         EntrypointError: there is no such file, or it is no Python.
         MissingFlow: it defines nothing of this name.
     """
-    return _found(entrypoint).options(_OPTIONS if arguments is None else arguments)
+    return declarations.find(entrypoint).options(_OPTIONS if arguments is None else arguments)
 
 
 def is_entrypoint_async(entrypoint: str) -> bool:
@@ -192,15 +209,13 @@ def is_entrypoint_async(entrypoint: str) -> bool:
         EntrypointError: there is no such file, or it is no Python.
         MissingFlow: it defines nothing of this name.
     """
-    return _found(entrypoint).is_async
+    return declarations.find(entrypoint).is_async
 
 
-def _found(entrypoint: str) -> Declaration:
-    return declarations.find(entrypoint)
-
-
-def _placeholder(entrypoint: str, real: Callable[[], Flow[Any, Any]]) -> PlaceholderFlow:
-    found = _found(entrypoint)
+def _placeholder(
+    entrypoint: str | Entrypoint, real: Callable[[], Flow[Any, Any]], directory: Path | None = None
+) -> PlaceholderFlow:
+    found = declarations.find(entrypoint, directory)
     signature = found.signature()
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -219,9 +234,9 @@ def _placeholder(entrypoint: str, real: Callable[[], Flow[Any, Any]]) -> Placeho
     options = found.options(_OPTIONS)
     made = PlaceholderFlow(stand_in, **{"version": found.version, **options})
     if found.entrypoint.kind == "file":
-        made._storage, made._entrypoint = Path.cwd(), str(found.entrypoint)
+        made._storage, made._entrypoint = directory or Path.cwd(), str(found.entrypoint)
     else:
-        made._entrypoint = entrypoint
+        made._entrypoint = str(entrypoint)
     return made
 
 

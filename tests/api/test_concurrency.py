@@ -24,6 +24,7 @@ from millrace import arate_limit, concurrency, flow, rate_limit, settings, task
 from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.engine import tag_slots
+from millrace.engine.context import FlowRunContext
 from millrace.engine.recorder import recorder
 from millrace.engine.slot_keeper import slot_keeper
 from millrace.errors import (
@@ -34,6 +35,7 @@ from millrace.errors import (
     RunCancelled,
     SlotsTaken,
 )
+from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery
 
 LONG = 30.0
 
@@ -123,6 +125,49 @@ async def test_a_block_of_a_coroutine(client: Client, gate: str) -> None:
         async with coloured.concurrency(gate):
             _ = 1 / 0
     assert taken(client, gate) == 0
+
+
+def test_slots_that_are_taken_and_given_back_are_events(client: Client, gate: str) -> None:
+    other = f"{gate} b"
+    client.create_limit(name=other, limit=5)
+    rate = f"{gate} rate"
+    client.create_limit(name=rate, limit=5, slot_decay_per_second=5)
+
+    @flow
+    def hold() -> str:
+        with concurrency([gate, other]):
+            pass
+        rate_limit(rate)
+        return str(FlowRunContext.get().run_id)  # type: ignore[union-attr]
+
+    run = hold()
+
+    @awaited
+    async def alone() -> None:
+        async with concurrency(gate):
+            pass
+
+    alone()
+    assert recorder().flush(LONG)
+    ids = {one.name: f"prefect.concurrency-limit.{one.id}" for one in client.read_limits()}
+    wanted = EventFilter(event=EventNameFilter(prefix=["prefect.concurrency-limit."]), order=EventOrder.DESC)
+    events = [
+        one
+        for one in reversed(client.read_events(EventQuery(filter=wanted, limit=50)).events)
+        if one.resource["prefect.resource.id"] in {ids[gate], ids[other], ids[rate]}
+    ]
+    told = [(one.event.rpartition(".")[2], one.resource["prefect.resource.name"]) for one in events]
+    both = {("acquired", gate), ("acquired", other)}
+    assert set(told[:2]) == both
+    assert set(told[2:4]) == {("released", gate), ("released", other)}
+    assert told[4:] == [("acquired", rate), ("acquired", gate), ("released", gate)]
+    first = next(one for one in events if one.resource["prefect.resource.name"] == gate)
+    assert (first.resource["slots-acquired"], first.resource["limit"]) == ("1", "1")
+    related = {(one["prefect.resource.role"], one["prefect.resource.id"]) for one in first.related}
+    assert related == {("concurrency-limit", ids[other]), ("flow-run", f"prefect.flow-run.{run}")}
+    released = [one for one in events if one.event.endswith("released")]
+    assert {one.follows for one in released} <= {one.id for one in events}
+    assert not events[-1].related
 
 
 def test_no_more_blocks_than_slots_in_threads_and_in_turn(client: Client) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from yard import Yard, open_yard
 
+from millrace.errors import EntrypointError, ParameterError
 from millrace.flows import load_flow_from_flow_run
 from millrace.schema.deployments import DeploymentUpdate
 from millrace.schema.states import StateType
@@ -59,3 +60,39 @@ def test_what_is_no_function_is_said(yard: Yard, name: str) -> None:
     assert run.state_type is StateType.CRASHED
     assert run.state is not None
     assert f"{name!r} in" in str(run.state.message)
+
+
+ELSEWHERE = """
+import acme_only_there
+from acme_only_there import settings
+
+@flow(name="far away", retries=1, description="Needs acme.")
+def job(n: int, where: str = "there"):
+    note("ran", n=n, where=where, acme=acme_only_there.settings)
+"""
+
+
+def test_a_flow_whose_modules_are_missing_here_is_deployed_by_its_source(yard: Yard) -> None:
+    with pytest.raises(EntrypointError, match="NameError"):  # a mistake is one, wherever it is found
+        yard.deployment("undefined_name\n" + ELSEWHERE)
+    with pytest.raises(EntrypointError, match="acme_only_there"):
+        yard.deployment("import acme_only_there", function="gone")
+    with pytest.raises(ParameterError, match="'n'"):
+        yard.deployment(ELSEWHERE, parameters={"n": "many"})
+    deployed = yard.deployment(ELSEWHERE, parameters={"n": 3})
+    found = yard.client.read_deployment(deployed)
+    assert (found.entrypoint, found.description) == ("d_flow.py:job", "Needs acme.")
+    assert found.parameter_openapi_schema is not None
+    assert found.parameter_openapi_schema["required"] == ["n"]
+    assert yard.client.read_flow(found.flow_id).name == "far away"
+    yard.start_worker()
+    run = yard.wait(yard.run(deployed), seconds=90)
+    assert run.state_type is StateType.CRASHED
+    assert run.state is not None
+    assert "d_flow.py" in str(run.state.message)
+    assert "No module named 'acme_only_there'" in str(run.state.message)
+    (yard.code / "acme_only_there.py").write_text("settings = 5")
+    run = yard.wait(yard.run(deployed), seconds=90)
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+    (entry,) = yard.entries(run, "ran")
+    assert (entry["n"], entry["where"], entry["acme"]) == (3, "there", 5)

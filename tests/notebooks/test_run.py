@@ -261,7 +261,7 @@ def test_the_notebook_is_whole_and_true_at_every_instant(tmp_path: Path) -> None
         watcher.join()
     assert not wrong, wrong
     assert outcome.state_name == "Completed" and set(trial.check(outcome).values()) == {"completed"}
-    assert len(set(seen)) > 4  # it followed the run
+    assert any("completed" in one and "not_run" in one for one in seen)  # it followed the run
     assert [path.name for path in trial.output.parent.iterdir()] == ["executed.ipynb"]
 
 

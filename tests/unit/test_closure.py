@@ -560,3 +560,11 @@ def test_a_flow_cell_that_failed_spoils_no_other(mistake: str) -> None:
     assert "cell 2: makes no flow, left out" in closure.notes
     with pytest.raises(MissingFlow, match="Cell 2 makes no flow: "):
         find_closure(book(*sources), "g")
+
+
+def test_a_variable_that_is_set_in_a_cell_is_not_set_again_by_every_run() -> None:
+    for call in ("millrace.Variable.set('size', 7)", "Variable.set('size', 7)"):
+        found = texts(
+            "import millrace\nfrom millrace import Variable", call, "def f(): return millrace, Variable.get('size')"
+        )
+        assert call not in found

@@ -174,9 +174,9 @@ def test_a_function_becomes_a_flow() -> None:
     made = load_function_and_convert_to_flow("functions.py:plain")
     assert isinstance(made, Flow) and made.log_prints and made.fn(1) == 2
     assert load_function_and_convert_to_flow("functions.py:etl").name == "My ETL"
-    with pytest.raises(MissingFlow, match="no 'absent'"):
+    with pytest.raises(MissingFlow, match="no flow 'absent'"):
         load_function_and_convert_to_flow("functions.py:absent")
-    with pytest.raises(MissingFlow, match="leads to int, which is no function"):
+    with pytest.raises(MissingFlow, match="no flow 'value'"):
         load_function_and_convert_to_flow("functions.py:value")
 
 

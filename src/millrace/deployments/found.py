@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from millrace import entrypoints
+from millrace import entrypoints, plugins
 from millrace.deployments import given as accepted
 from millrace.deployments import source
 from millrace.errors import InvalidInput
@@ -65,7 +65,7 @@ def in_directory(directory: Path, entrypoint: str) -> Found:
         code = source.of_notebook(book) if whole else source.of_notebook_flow(book, str(parsed.name))
         assert code.path is not None
         return Found(entrypoints.load(code.entrypoint, code.path), code)
-    flow: Any = entrypoints.load(parsed, directory)
+    flow: Any = _flow(parsed, directory)
     version = source.of_file(directory / parsed.location) if parsed.kind == "file" else source.of_function(flow)
     return Found(flow, source.Source(directory, _written(parsed, flow), version, directory))
 
@@ -79,9 +79,14 @@ def pulled(directory: Path, entrypoint: str, steps: list[dict[str, Any]]) -> Fou
         steps: the pull steps.
     """
     parsed = entrypoints.parse(entrypoint)
-    flow: Any = entrypoints.load(parsed, directory)
+    flow: Any = _flow(parsed, directory)
     version = source.of_function(flow) if parsed.kind == "module" else source.of_file(directory / parsed.location)
     return Found(flow, source.Source(None, _written(parsed, flow), version, None, pull_steps=tuple(steps)))
+
+
+def _flow(parsed: entrypoints.Entrypoint, directory: Path) -> Any:
+    # What is not installed here may be where it runs; a flow is deployed by its source then.
+    return plugins.load("millrace.loading:flow_in")(directory, parsed)
 
 
 def _written(parsed: entrypoints.Entrypoint, flow: Any) -> str:

@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from millrace.engine.interrupts import SLICE, Stopped, interrupter, on_main_thread, settle
+from millrace.engine.slot_events import tell_acquired, tell_released
 from millrace.engine.slot_keeper import HeldSlots, give_back, hasty, slot_keeper
 from millrace.engine.slot_requests import aconverse, converse, current_holder, tell_missing, the_client, the_clients
 from millrace.engine.slot_wishes import Wish, checked_duration, checked_holder, checked_occupy, names_of
@@ -39,6 +41,8 @@ class Slots:
         self._stops = stops
         self._check: Callable[[], object] | None = None
         self._held: HeldSlots | None = None
+        self._limits: list[LimitTaken] = []
+        self._told: dict[UUID, UUID] = {}
 
     # -- with
 
@@ -138,13 +142,15 @@ class Slots:
 
     def _hold(self, lease: SlotLease, plain: Client, interrupt: Any) -> None:
         held = HeldSlots(lease.lease_id, self._wish.names, self._seconds, plain, interrupt, self._quiet)
-        self._held = held
+        self._held, self._limits = held, lease.limits
         slot_keeper().hold(held)
+        self._told = tell_acquired(lease.limits, self._wish.occupy)
 
     def _drop(self) -> HeldSlots | None:
         held, self._held = self._held, None
         if held is not None:
             slot_keeper().release(held)
+            tell_released(self._limits, self._wish.occupy, self._told)
         return held
 
     def _loss(self) -> ConcurrencySlotsLost:
@@ -234,6 +240,7 @@ def rate_limit(
     wish.poll = POLL_SECONDS if on_main_thread() else THREAD_POLL_SECONDS
     taken = converse(wish.conversation(), lambda wait: client.take_slots(**wish.ask(wait)))
     tell_missing(wish, taken)
+    tell_acquired(taken, wish.occupy)
 
 
 async def arate_limit(
@@ -261,6 +268,7 @@ async def arate_limit(
     client, _ = await the_clients()
     taken: list[LimitTaken] = await aconverse(wish, lambda wait: client.take_slots(**wish.ask(wait)))
     tell_missing(wish, taken)
+    tell_acquired(taken, wish.occupy)
 
 
 def _canceller() -> Any:

@@ -137,7 +137,7 @@ class Recorder:
             except Exception as error:
                 lost = not isinstance(error, MillraceError) or error.status not in (503, 500)
                 if lost or time.monotonic() > deadline:
-                    _problems.warning("%d states of task runs could not be sent: %s", len(events), error)
+                    _problems.warning("%d events (states of task runs …) could not be sent: %s", len(events), error)
                     return
             time.sleep(pause)
             pause = min(pause * 2, 2.0)

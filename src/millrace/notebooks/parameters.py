@@ -291,7 +291,7 @@ def validate(
         schema: the parameter schema.
         values: what the user gave.
         given: required names that come from elsewhere, such as secrets by reference; they must be known too.
-        stored: the values will be stored with a run, so that a secret must be a reference.
+        stored: they will be stored with a run: a secret must be a reference.
 
     Raises:
         ParameterError: a name is unknown or missing, or a value has the wrong type.
@@ -308,12 +308,9 @@ def validate(
     if missing:
         names = ", ".join(f"'{name}'" for name in missing)
         raise ParameterError(f"Parameter{'s' * (len(missing) > 1)} {names} must be given: there is no default.")
-    return {
-        name: references.checked(name, properties[name], value)
-        if stored and references.pattern_of(properties[name])
-        else _checked(name, properties[name], value)
-        for name, value in values.items()
-    }
+    hidden = {name for name in values if stored and references.pattern_of(properties[name])}
+    checks = {name: references.checked if name in hidden else _checked for name in values}
+    return {name: checks[name](name, properties[name], value) for name, value in values.items()}
 
 
 def _unknown(name: str, properties: Mapping[str, Any]) -> str:

@@ -257,7 +257,7 @@ class Reader(ast.NodeVisitor):
 
     def visit_Expr(self, node: ast.Expr) -> None:
         call = node.value
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _configures(call.func.attr):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _configures(call.func):
             self._change(root_name(call.func))
         self.generic_visit(node)
 
@@ -378,8 +378,10 @@ def _type_parameters(node: ast.AST) -> set[str]:
     return {parameter.name for parameter in getattr(node, "type_params", [])}
 
 
-def _configures(method: str) -> bool:
-    return method in _CONFIGURERS or method.startswith(_CONFIGURING)
+def _configures(method: ast.Attribute) -> bool:
+    if method.attr == "set" and last_name(method.value) == "Variable":
+        return False  # `millrace.Variable.set(…)` changes what the server keeps
+    return method.attr in _CONFIGURERS or method.attr.startswith(_CONFIGURING)
 
 
 def _catches_name_error(node: ast.expr) -> bool:
