@@ -2,4 +2,8 @@
 
 # Imported before pytest rewrites the assertions of test modules: CPython 3.11 loses count of its recursion when
 # hypothesis is first parsed within a parse ("AST constructor recursion depth mismatch").
-import hypothesis  # noqa: F401
+import hypothesis
+
+# On a busy machine making examples is slow, which says nothing about the software.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")

@@ -7,7 +7,6 @@ the monitor of a run lists those of the run, and `RunHandle.artifacts()` gives t
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,7 +15,7 @@ from millrace import plugins
 from millrace.client import locate
 from millrace.client.handle import Id
 from millrace.engine import artifact_data as data
-from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.context import FlowRunContext, TaskRunContext, run_of_process
 from millrace.engine.secrecy import masked, masked_value
 from millrace.schema.artifacts import Artifact, ArtifactCreate, ArtifactUpdate
 
@@ -38,8 +37,6 @@ __all__ = [
     "update_progress_artifact",
 ]
 
-_RUN = ("MILLRACE__FLOW_RUN_ID", "PREFECT__FLOW_RUN_ID")
-
 
 def _client(given: Client | None) -> Client:
     here = FlowRunContext.get()
@@ -50,12 +47,8 @@ def _flow_run_id() -> UUID | None:
     here = FlowRunContext.get()
     if here is not None:
         return here.flow_run.id
-    # A cell of a notebook flow: its run is that of the process that started the kernel.
-    text = next((os.environ[name] for name in _RUN if os.environ.get(name)), None) if _in_kernel() else None
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None
+    # A cell of a notebook flow, or a program of a run: its run is that of the process that started it.
+    return run_of_process()
 
 
 def _in_kernel() -> bool:

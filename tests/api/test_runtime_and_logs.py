@@ -8,6 +8,8 @@ import importlib
 import logging
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -203,6 +205,35 @@ def test_variables_replace_attributes_in_tests(monkeypatch: pytest.MonkeyPatch) 
 
 
 # -- logs
+
+
+def test_a_program_that_a_run_starts_belongs_to_it(client: Client) -> None:
+    code = (
+        "from millrace import flow, get_run_logger; from millrace.artifacts import create_markdown_artifact\n"
+        "from millrace.runtime import flow_run\n"
+        "get_run_logger().warning('from a program of %s', flow_run.name)\n"
+        "create_markdown_artifact('made', key='of-a-program')\n"
+    )
+
+    @flow
+    def inner() -> str:
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=90)
+        return str(flow_run.id)
+
+    @flow
+    def outer() -> tuple[str, str, str]:
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=90)
+        return str(flow_run.id), str(flow_run.name), inner()
+
+    first, name, second = outer()
+    assert ("millrace.flow_runs", f"from a program of {name}", False) in lines(client, first)
+    assert [text for _, text, _ in lines(client, first)].count(f"from a program of {name}") == 1
+    assert [text for _, text, _ in lines(client, second) if "program" in text] != []
+    for run in (first, second):
+        found = client.read_artifacts(artifacts={"flow_run_id": {"any_": [run]}})
+        assert [one.key for one in found] == ["of-a-program"]
+    alone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False)
+    assert "outside of a flow or task" in alone.stderr
 
 
 def test_lines_of_threads_belong_to_the_run(client: Client) -> None:

@@ -330,10 +330,10 @@ def test_a_recurrence_ends() -> None:
     ],
 )
 def test_wrong_recurrences(text: str, says: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()  # of this thread alone: the machine may be busy
     with pytest.raises(ScheduleError, match=says):
         rrule(text, "Europe/Oslo")
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_fast_enough_for_ten_thousand_a_minute() -> None:

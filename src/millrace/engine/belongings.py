@@ -20,9 +20,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from millrace.engine.context import WITHIN as LABEL
 from millrace.engine.context import FlowRunContext
 
-LABEL = "MILLRACE__WITHIN"
 _ENV = 10
 """The place of `env` among the arguments of Popen."""
 

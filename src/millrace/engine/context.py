@@ -192,16 +192,25 @@ def tags(*new: str) -> Iterator[set[str]]:
 
 
 RUN_ID = ("MILLRACE__FLOW_RUN_ID", "PREFECT__FLOW_RUN_ID")
+WITHIN = "MILLRACE__WITHIN"
+"""The ids of the runs whose code started this process, the innermost last; see `millrace.engine.belongings`."""
+
+
+def run_of_worker() -> UUID | None:
+    """The flow run that a worker started this process for, or a process of it."""
+    return next((found for found in (_id_in(os.environ.get(name, "")) for name in RUN_ID) if found), None)
 
 
 def run_of_process() -> UUID | None:
-    """The flow run that this whole process belongs to: a worker started it, or a process of the run did."""
-    for name in RUN_ID:
-        try:
-            return UUID(os.environ.get(name, ""))
-        except ValueError:
-            continue
-    return None
+    """The flow run that this whole process belongs to: a worker's, or one whose code started it."""
+    return run_of_worker() or _id_in(os.environ.get(WITHIN, "").rpartition("/")[2])
+
+
+def _id_in(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):

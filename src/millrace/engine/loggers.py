@@ -67,7 +67,7 @@ def _silent() -> logging.Logger:
 
 @lru_cache(maxsize=1)
 def _attached() -> Attached | None:
-    """The run whose worker's child started this process, such as the kernel of a notebook that runs as a flow."""
+    """The run that started this process: the kernel of a notebook that runs as a flow, a program of a run."""
     run = run_of_process()
     if run is None:
         return None

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import psutil
 
-from millrace.engine.belongings import LABEL, known
+from millrace.engine.belongings import known
+from millrace.engine.context import WITHIN as LABEL
 
 _GRACE = 2.0
 _GONE = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from millrace import settings
 from millrace.client.locate import connect, revive
 from millrace.engine.console import ConsoleHandler
-from millrace.engine.context import FlowRunContext, run_of_process, run_thread
+from millrace.engine.context import FlowRunContext, run_of_worker, run_thread
 from millrace.engine.logs import RunHandler, Spool, ship
 from millrace.errors import LeaseLost, MillraceError
 from millrace.schema.events import Event
@@ -181,7 +181,7 @@ def recorder() -> Recorder:
             logger.removeHandler(old)
         logger.addHandler(RunHandler(found.dirty))
         # What a run's own process says is captured and sent already, and a kernel's is in the notebook.
-        if here.log_console != "OFF" and run_of_process() is None:
+        if here.log_console != "OFF" and run_of_worker() is None:
             logger.addHandler(ConsoleHandler(here.log_console))
     return found
 
