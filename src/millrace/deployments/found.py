@@ -66,7 +66,7 @@ def in_directory(directory: Path, entrypoint: str) -> Found:
         assert code.path is not None
         return Found(entrypoints.load(code.entrypoint, code.path), code)
     flow: Any = _flow(parsed, directory)
-    version = source.of_file(directory / parsed.location) if parsed.kind == "file" else source.of_function(flow)
+    version = source.of_file(directory / parsed.location) if parsed.kind == "file" else _version(flow)
     return Found(flow, source.Source(directory, _written(parsed, flow), version, directory))
 
 
@@ -80,7 +80,7 @@ def pulled(directory: Path, entrypoint: str, steps: list[dict[str, Any]]) -> Fou
     """
     parsed = entrypoints.parse(entrypoint)
     flow: Any = _flow(parsed, directory)
-    version = source.of_function(flow) if parsed.kind == "module" else source.of_file(directory / parsed.location)
+    version = _version(flow) if parsed.kind == "module" else source.of_file(directory / parsed.location)
     return Found(flow, source.Source(None, _written(parsed, flow), version, None, pull_steps=tuple(steps)))
 
 
@@ -93,3 +93,9 @@ def _written(parsed: entrypoints.Entrypoint, flow: Any) -> str:
     if parsed.name or parsed.kind == "notebook":
         return str(parsed)
     return f"{parsed}:{getattr(flow, 'fn', flow).__name__}"
+
+
+def _version(flow: Any) -> str | None:
+    # A placeholder's function is not the flow's own, and it has read its version from the source.
+    placeholder = hasattr(getattr(flow, "fn", None), "real")
+    return str(flow.version) if placeholder else source.of_function(flow)
