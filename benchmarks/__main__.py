@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import flows, imports, interop, latency, notebooks, peer, servers, tasks
+from benchmarks import deployments, flows, imports, interop, latency, notebooks, peer, servers, tasks
 from benchmarks.measure import Row, markdown, our_versions, program
 
 ALL: dict[str, Callable[[Path], list[Row]]] = {
@@ -16,6 +16,7 @@ ALL: dict[str, Callable[[Path], list[Row]]] = {
     "flows": flows.rows,
     "tasks": tasks.rows,
     "latency": latency.rows,
+    "deployments": deployments.rows,
     "notebooks": notebooks.rows,
     "interop": interop.rows,
 }
