@@ -1,5 +1,8 @@
 """What holds for all tests."""
 
+import os
+import tempfile
+
 # Imported before pytest rewrites the assertions of test modules: CPython 3.11 loses count of its recursion when
 # hypothesis is first parsed within a parse ("AST constructor recursion depth mismatch").
 import hypothesis
@@ -7,3 +10,7 @@ import hypothesis
 # On a busy machine making examples is slow, which says nothing about the software.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+# A test that names no data directory of its own must not write into that of the person who runs it, nor start a server.
+if "MILLRACE_HOME" not in os.environ:
+    os.environ["MILLRACE_HOME"] = tempfile.mkdtemp(prefix="millrace-tests-")

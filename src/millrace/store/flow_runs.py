@@ -146,7 +146,7 @@ def create_from_deployment(tx: Transaction, deployment_id: UUID, body: Deploymen
         parameters.check(given, row.parameter_openapi_schema, complete=True)
     job_variables.check(tx, row.work_pool_id, row.job_variables, body.job_variables, complete=True)
     run = of_deployment(tx, row, body, given)
-    insert(tx, [(run, [body.state or StateCreate(type=StateType.SCHEDULED)])])
+    insert(tx, [(run, [body.state or _due(tx.now)])])
     return read(tx, run["id"]), True
 
 
