@@ -14,7 +14,7 @@ from millrace.schema.fields import JsonObject, new_id
 from millrace.schema.pools import DeploymentScheduledRunsQuery
 from millrace.schema.queries import FlowRunQuery
 from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun, FlowRunCreate, FlowRunSort, FlowRunUpdate
-from millrace.schema.states import State, StateCreate, StateType
+from millrace.schema.states import State, StateCreate, StateDetails, StateType
 from millrace.store import deployments, filters, flows, history, job_variables, parameters, queues
 from millrace.store.database import Transaction
 from millrace.store.estimates import estimates
@@ -146,7 +146,8 @@ def create_from_deployment(tx: Transaction, deployment_id: UUID, body: Deploymen
         parameters.check(given, row.parameter_openapi_schema, complete=True)
     job_variables.check(tx, row.work_pool_id, row.job_variables, body.job_variables, complete=True)
     run = of_deployment(tx, row, body, given)
-    insert(tx, [(run, [body.state or _due(tx.now)])])
+    due = StateCreate(type=StateType.SCHEDULED, state_details=StateDetails(scheduled_time=tx.now))
+    insert(tx, [(run, [body.state or due])])
     return read(tx, run["id"]), True
 
 
