@@ -44,7 +44,7 @@ DERIVED = {
 }
 # Columns that no field shows.
 OURS = {
-    FlowRun: {"state_timestamp", "schedule_id", "nominal_time", "lease_holder", "lease_expires", "in_process", "slot"},
+    FlowRun: {"state_timestamp", "schedule_id", "lease_holder", "lease_expires", "in_process", "slot"},
     TaskRun: {"state_timestamp"},
     Deployment: {"declared_paused", "work_pool_id"},
     DeploymentSchedule: {"position", "declared_active", "since", "last_made", "next_fire", "wake"},
