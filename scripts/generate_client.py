@@ -18,6 +18,7 @@ PAIRS = {
     "concurrency.py": "plain_concurrency.py",
     "workplaces.py": "plain_workplaces.py",
     "keepsakes.py": "plain_keepsakes.py",
+    "reactions.py": "plain_reactions.py",
     "asynchronous.py": "synchronous.py",
     "following.py": "watching.py",
 }
@@ -32,6 +33,7 @@ WORDS = {
     "AsyncLimits": "Limits",
     "AsyncPool": "Pool",
     "AsyncKeepsakes": "Keepsakes",
+    "AsyncReactions": "Reactions",
     "AsyncWorkplaces": "Workplaces",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
@@ -50,6 +52,7 @@ WORDS = {
     "asynchronous": "synchronous",
     "task_mark": "thread_mark",
     "keepsakes": "plain_keepsakes",
+    "reactions": "plain_reactions",
     "workplaces": "plain_workplaces",
 }
 PROSE = [

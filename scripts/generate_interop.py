@@ -30,6 +30,7 @@ DIRECTIONS = {
     "test_results.py": "results kept by either → read by the other",
     "test_pauses.py": "runs of either that pause for an input → resumed by the other",
     "test_limits.py": "concurrency limits, both ways",
+    "test_automations.py": "automations and triggers of the real client → our server",
     "test_values.py": "variables, artifacts and secrets of either → read by the other",
     "test_the_contract.py": "generated requests → both servers",
 }

@@ -79,6 +79,11 @@ class Settings(BaseModel):
         description="The key of the secrets a server keeps (millrace secret new-key makes one). Unset: the file "
         "secrets.key of `home`, made with the first secret.",
     )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="The mail server of automations that name none: smtp://user:password@host:25, smtps:// or "
+        "smtp+starttls://.",
+    )
     task_refresh_cache: bool = Field(
         False, description="Tasks that do not say compute anew and replace what is cached."
     )

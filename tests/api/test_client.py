@@ -77,6 +77,7 @@ def test_a_tour_of_every_operation(running: Running, colour: str) -> None:
     async def tour() -> None:
         async with dressed(colour, Endpoint(running.url, None, TOKEN), called) as client:
             await about_the_server(client)
+            await about_automations(client)
             await about_slots(client)
             await about_tags(client)
             await about_runs(client, f"tour-{colour}")
@@ -96,9 +97,25 @@ async def about_the_server(client: Any) -> None:
     assert (await client.server_storage()).default_result_storage_block_id is None
     assert (await client.server_info()).features
     assert (await client.counters()).running >= 0
-    await client.delete_owned_automations(f"prefect.deployment.{NOBODY}")
-    assert await client.read_related_automations(f"prefect.deployment.{NOBODY}") == []
     assert (await client.read_collection("aggregate-worker-metadata"))["prefect"]["process"]["type"] == "process"
+
+
+async def about_automations(client: Any) -> None:
+    owner = f"prefect.deployment.{NOBODY}"
+    fields = {"name": "a", "trigger": {"expect": ["x"]}, "actions": [{"type": "do-nothing"}]}
+    made = await client.create_automation(**fields, owner_resource=owner)
+    assert made.trigger.expect == {"x"}
+    assert await client.read_automation(made.id) == made
+    assert [one.id for one in await client.read_automations()] == [made.id]
+    assert await client.count_automations() == 1
+    await client.update_automation(made.id, **{**fields, "name": "b"})
+    await client.patch_automation(made.id, enabled=False)
+    (found,) = await client.read_related_automations(owner)
+    assert (found.name, found.enabled) == ("b", False)
+    await client.delete_owned_automations(owner)
+    other = await client.create_automation(**fields)
+    await client.delete_automation(other.id)
+    assert await client.count_automations() == 0
 
 
 async def about_slots(client: Any) -> None:

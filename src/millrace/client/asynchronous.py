@@ -17,6 +17,7 @@ from uuid import UUID
 
 from millrace.client.concurrency import AsyncLimits
 from millrace.client.keepsakes import AsyncKeepsakes
+from millrace.client.reactions import AsyncReactions
 from millrace.client.workplaces import AsyncWorkplaces
 from millrace.errors import InvalidInput
 from millrace.schema.backfills import Backfill, BackfillCreate
@@ -54,7 +55,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class AsyncClient(AsyncWorkplaces, AsyncKeepsakes, AsyncLimits):
+class AsyncClient(AsyncWorkplaces, AsyncKeepsakes, AsyncReactions, AsyncLimits):
     """A client for `await`; see `AsyncConnection` for its arguments.
 
     Safe for many tasks of one event loop; used in another loop or after a fork it begins with fresh connections.
@@ -305,14 +306,6 @@ class AsyncClient(AsyncWorkplaces, AsyncKeepsakes, AsyncLimits):
     async def backfill_deployment(self, id: UUID, body: BackfillCreate | None = None, **fields: Any) -> Backfill:
         """Make a run of every fire in a past time that has none."""
         return await self._call("backfill_deployment", id, body=body, fields=fields)
-
-    async def delete_owned_automations(self, resource_id: str) -> None:
-        """Remove the automations a thing owns."""
-        await self._call("delete_owned_automations", resource_id)
-
-    async def read_related_automations(self, resource_id: str) -> list[JsonObject]:
-        """The automations that concern a thing."""
-        return await self._call("read_related_automations", resource_id)
 
     async def read_collection(self, view: str) -> JsonObject:
         """What is known of kinds of infrastructure and their pools' templates."""

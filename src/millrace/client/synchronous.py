@@ -16,6 +16,7 @@ from uuid import UUID
 
 from millrace.client.plain_concurrency import Limits
 from millrace.client.plain_keepsakes import Keepsakes
+from millrace.client.plain_reactions import Reactions
 from millrace.client.plain_workplaces import Workplaces
 from millrace.errors import InvalidInput
 from millrace.schema.backfills import Backfill, BackfillCreate
@@ -53,7 +54,7 @@ from millrace.schema.runs import (
 from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
-class Client(Workplaces, Keepsakes, Limits):
+class Client(Workplaces, Keepsakes, Reactions, Limits):
     """A client for plain calls; see `Connection` for its arguments.
 
     Safe for threads; after a fork it begins with fresh connections.
@@ -304,14 +305,6 @@ class Client(Workplaces, Keepsakes, Limits):
     def backfill_deployment(self, id: UUID, body: BackfillCreate | None = None, **fields: Any) -> Backfill:
         """Make a run of every fire in a past time that has none."""
         return self._call("backfill_deployment", id, body=body, fields=fields)
-
-    def delete_owned_automations(self, resource_id: str) -> None:
-        """Remove the automations a thing owns."""
-        self._call("delete_owned_automations", resource_id)
-
-    def read_related_automations(self, resource_id: str) -> list[JsonObject]:
-        """The automations that concern a thing."""
-        return self._call("read_related_automations", resource_id)
 
     def read_collection(self, view: str) -> JsonObject:
         """What is known of kinds of infrastructure and their pools' templates."""

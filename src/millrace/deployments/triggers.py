@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from millrace.errors import InvalidInput, NotFound, NotSupported
+from millrace.schema.automations import AutomationCreate
 from millrace.schema.fields import JsonObject
+from millrace.schema.triggers import kind_of
 
 OWNER = "prefect.deployment."
 _OF_THE_AUTOMATION = ("name", "description", "enabled")
@@ -17,23 +19,17 @@ _OF_THE_RUN = ("parameters", "job_variables", "schedule_after")
 
 
 def require(client: Any, triggers: Sequence[Any]) -> None:
-    """Refuse triggers where nobody would pull them, before anything is made.
+    """Refuse triggers that nobody could pull, before anything is made.
 
     Args:
         client: the client.
         triggers: as given.
 
     Raises:
-        NotSupported: there are no automations.
-        InvalidInput: one is no trigger.
+        InvalidInput: one is no trigger, or cannot work.
     """
     for number, trigger in enumerate(triggers, 1):
         automation(trigger, UUID(int=0), f"trigger {number}")
-    if triggers and _maker(client) is None:
-        raise NotSupported(
-            "Triggers start runs through automations, which this version does not have. Leave triggers out, and start "
-            "runs with run_deployment(…) where the event happens."
-        )
 
 
 def declare(client: Any, deployment_id: UUID, name: str, triggers: Sequence[Any]) -> None:
@@ -44,22 +40,23 @@ def declare(client: Any, deployment_id: UUID, name: str, triggers: Sequence[Any]
         deployment_id: the deployment.
         name: the deployment's name, from which automations without one get theirs.
         triggers: as given.
+
+    Raises:
+        NotSupported: there are triggers, and a server without automations.
     """
-    make = _maker(client)
-    if make is None:
+    made = [automation(trigger, deployment_id, f"{name}__automation_{n}") for n, trigger in enumerate(triggers, 1)]
+    try:
+        client.delete_owned_automations(f"{OWNER}{deployment_id}")
+    except NotFound:
+        if made:
+            raise NotSupported("This server has no automations, so triggers start nothing. Leave them out.") from None
         return
-    forget = getattr(client, "delete_owned_automations", None)
-    if forget is not None:
-        try:
-            forget(f"{OWNER}{deployment_id}")
-        except NotFound:
-            return  # a server without automations, as the original says it
-    for number, trigger in enumerate(triggers, 1):
-        make(automation(trigger, deployment_id, f"{name}__automation_{number}"))
+    for one in made:
+        client.create_automation(one)
 
 
-def automation(trigger: Any, deployment_id: UUID, name: str) -> JsonObject:
-    """The automation that runs a deployment when a trigger fires, as the wire has it.
+def automation(trigger: Any, deployment_id: UUID, name: str) -> AutomationCreate:
+    """The automation that runs a deployment when a trigger fires.
 
     Args:
         trigger: a mapping or a trigger object: what is expected, and `name`, `enabled`, `parameters`, `job_variables`.
@@ -67,7 +64,7 @@ def automation(trigger: Any, deployment_id: UUID, name: str) -> JsonObject:
         name: its name where the trigger has none.
 
     Raises:
-        InvalidInput: it is no trigger.
+        InvalidInput: it is no trigger, or cannot work.
     """
     if isinstance(trigger, BaseModel):
         given: JsonObject = trigger.model_dump(mode="json", exclude_unset=True)
@@ -78,20 +75,22 @@ def automation(trigger: Any, deployment_id: UUID, name: str) -> JsonObject:
         raise InvalidInput(
             f"{trigger!r} is no trigger. Give a dict such as {{'expect': ['order.arrived']}} or a trigger object."
         )
+    given.setdefault("type", kind_of(given))
     about = {key: given.pop(key) for key in _OF_THE_AUTOMATION if given.get(key) is not None}
     run = {key: given.pop(key) for key in _OF_THE_RUN if given.get(key) is not None}
-    given.setdefault("type", "event")
-    return {
+    whole = {
         "enabled": True,
         **about,
         "name": about.get("name") or name,
         "trigger": given,
-        "actions": [
-            {"type": "run-deployment", "source": "selected", "deployment_id": str(deployment_id), **run},
-        ],
+        "actions": [{"type": "run-deployment", "source": "selected", "deployment_id": deployment_id, **run}],
         "owner_resource": f"{OWNER}{deployment_id}",
     }
-
-
-def _maker(client: Any) -> Callable[[Any], Any] | None:
-    return getattr(client, "create_automation", None)
+    try:
+        return AutomationCreate.model_validate(whole)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {str(one['msg']).removeprefix('Value error, ')}".removeprefix(": ")
+            for one in error.errors()
+        )
+        raise InvalidInput(f"The trigger {whole['name']!r} cannot be used: {problems}.") from None

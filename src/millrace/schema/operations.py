@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import Field
 
 from millrace.schema import (
+    automation_operations,
     backfills,
     deployments,
     events,
@@ -63,6 +64,7 @@ class Counters(Model):
     active_schedules: int = 0
     next_due: DateTime | None = None
     workers_online: int = 0
+    waiting_automations: int = Field(0, description="Triggers that wait for the end of a time, and actions to do.")
 
 
 NAMED = {"name": str}
@@ -225,20 +227,7 @@ OPERATIONS: tuple[Operation, ...] = (
         backfills.BackfillCreate,
         doc="make a run of every fire in a past time that has none",
     ),
-    Op(
-        "delete_owned_automations",
-        "DELETE",
-        "/automations/owned-by/{resource_id}",
-        status=202,
-        paths={"resource_id": str},
-    ),
-    Op(
-        "read_related_automations",
-        "GET",
-        "/automations/related-to/{resource_id}",
-        list[JsonObject],
-        paths={"resource_id": str},
-    ),
+    *automation_operations.OPERATIONS,
     Op("read_collection", "GET", "/collections/views/{view}", JsonObject, paths={"view": str}, doc="kinds of workers"),
     *limit_operations.OPERATIONS,
     # -- pools, queues, workers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 NOT_YET: tuple[tuple[str, str], ...] = (
-    ("/automations", "automations"),
     ("/block_capabilities", "a list of what blocks can do"),
     ("/saved_searches", "saved searches"),
     ("/task_workers", "background tasks"),

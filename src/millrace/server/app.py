@@ -33,7 +33,7 @@ def create_app(context: Context, policy: Policy, *, loops: bool = True) -> FastA
     Args:
         context: its store and settings.
         policy: whom it answers.
-        loops: run scheduler and reaper.
+        loops: run scheduler, reaper and automations.
 
     Raises:
         RuntimeError: the table and the handlers do not agree.
@@ -89,9 +89,10 @@ async def lifespan(app: FastAPI, context: Context, run_loops: bool) -> AsyncIter
     """Start what runs beside the requests, and end it."""
     context.bell.attach(asyncio.get_running_loop())
     context.database.on_commit(context.bell.ring)
-    running = Loops(context.database, context.settings) if run_loops else None
+    running = Loops(context.database, context.settings, context.vault) if run_loops else None
     if running is not None:
         context.replan = running.replan
+        context.database.on_commit(running.committed)
         running.start()
     try:
         yield

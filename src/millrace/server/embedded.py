@@ -243,7 +243,8 @@ class Embedded:
                 busy = await context.read(counters.read)
             except MillraceError:
                 continue
-            if not (busy.running or busy.pending or busy.scheduled or busy.active_schedules):
+            coming = busy.scheduled or busy.active_schedules or busy.waiting_automations
+            if not (busy.running or busy.pending or coming):
                 logger.info("idle for %.0f s with nothing scheduled: leaving", limit)
                 return
 

@@ -1,4 +1,4 @@
-"""The loops beside the requests: fire schedules, reap lost leases. Each sleeps until its next moment."""
+"""The loops beside the requests: schedules, lost leases, automations. Each sleeps until its next moment."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Callable
 from datetime import datetime
 
 from millrace.schema.fields import now
-from millrace.server import reaper, scheduler
+from millrace.server import automations, reaper, scheduler
+from millrace.server.courier import Courier
 from millrace.settings import Settings
 from millrace.store.database import Database, Transaction
+from millrace.store.vault import Vault
 
 logger = logging.getLogger(__name__)
 
 SHORTEST_SLEEP = 0.05
 LONGEST_SCHEDULER_SLEEP = 30.0
+LONGEST_AUTOMATIONS_SLEEP = 30.0
 LONGEST_BACKOFF = 30.0
 
 Step = Callable[[Transaction], datetime | None]
@@ -85,27 +88,37 @@ class Loop:
 
 
 class Loops:
-    """Scheduler and reaper of one server.
+    """Scheduler, reaper and automations of one server.
 
     Args:
         database: its store.
         settings: its settings.
+        vault: opens the secrets that automations send along.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, vault: Vault) -> None:
+        watch = automations.Automations()
         self._scheduler = Loop("scheduler", database, scheduler.step, LONGEST_SCHEDULER_SLEEP)
         self._reaper = Loop("reaper", database, lambda tx: reaper.step(tx, settings), settings.sweep_seconds)
+        self._automations = Loop("automations", database, watch.step, LONGEST_AUTOMATIONS_SLEEP)
+        self._courier = Courier(database, settings, vault)
+        self._all = (self._scheduler, self._reaper, self._automations, self._courier)
 
     def start(self) -> None:
-        """Start both."""
-        self._scheduler.start()
-        self._reaper.start()
+        """Start all."""
+        for loop in self._all:
+            loop.start()
 
     def replan(self) -> None:
         """Schedules changed."""
         self._scheduler.poke()
 
+    def committed(self) -> None:
+        """Something was written: an event, perhaps, that an automation waits for."""
+        self._automations.poke()
+        self._courier.poke()
+
     def stop(self) -> None:
-        """End both."""
-        self._scheduler.stop()
-        self._reaper.stop()
+        """End all."""
+        for loop in self._all:
+            loop.stop()

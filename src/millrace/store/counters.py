@@ -6,8 +6,11 @@ from sqlalchemy import func, select
 
 from millrace.schema.operations import Counters
 from millrace.store import workers
+from millrace.store.automation_tables import automation_actions, automation_windows
 from millrace.store.database import Transaction
 from millrace.store.tables import deployment_schedules, deployments, flow_runs
+
+_w, _a = automation_windows.c, automation_actions.c
 
 
 def read(tx: Transaction) -> Counters:
@@ -23,6 +26,7 @@ def read(tx: Transaction) -> Counters:
         tx.connection.scalar(select(func.min(runs.next_scheduled_start_time))),
         tx.connection.scalar(select(func.min(plans.next_fire))),
     ]
+    waiting = [(_w.wake, automation_windows), (_a.due, automation_actions)]
     return Counters(
         running=by_type.get("RUNNING", 0) + by_type.get("CANCELLING", 0),
         pending=by_type.get("PENDING", 0),
@@ -32,4 +36,7 @@ def read(tx: Transaction) -> Counters:
         active_schedules=tx.connection.scalar(active) or 0,
         next_due=min((moment for moment in due if moment is not None), default=None),
         workers_online=workers.online(tx),
+        waiting_automations=sum(
+            tx.connection.scalar(select(func.count(column)).select_from(table)) or 0 for column, table in waiting
+        ),
     )

@@ -22,7 +22,7 @@ from millrace.schema.deployments import (
 from millrace.schema.fields import new_id
 from millrace.schema.limits import GlobalLimit
 from millrace.schema.queries import DeploymentQuery
-from millrace.store import filters, flows, job_variables, parameters, queues, slots, workers
+from millrace.store import automations, filters, flows, job_variables, parameters, queues, slots, workers
 from millrace.store import schedules as timetable
 from millrace.store.database import Transaction
 from millrace.store.rows import LIMIT, model, page, values
@@ -243,7 +243,7 @@ def _complete(tx: Transaction, id: UUID, part: DeploymentScheduleUpdate) -> Depl
 
 
 def delete(tx: Transaction, id: UUID) -> None:
-    """Forgets a deployment, its schedules and its runs that wait; other runs stay.
+    """Forgets a deployment, its schedules, its triggers and its runs that wait; other runs stay.
 
     Raises:
         MissingDeployment: there is none with this id.
@@ -252,6 +252,7 @@ def delete(tx: Transaction, id: UUID) -> None:
     waiting = (flow_runs.c.deployment_id == id) & (flow_runs.c.state_type == "SCHEDULED")
     unclaimed = flow_runs.c.lease_expires.is_(None) & (flow_runs.c.attempt == 0) & flow_runs.c.in_process.is_(False)
     tx.connection.execute(flow_runs.delete().where(waiting & unclaimed))
+    automations.delete_owned(tx, f"prefect.deployment.{id}")
     tx.connection.execute(deployments.delete().where(_c.id == id))
 
 

@@ -11,6 +11,7 @@ from millrace.schema.operations import OPERATIONS
 from millrace.server.handlers import (
     admin,
     artifacts,
+    automations,
     blocks,
     deployments,
     events,
@@ -31,6 +32,7 @@ from millrace.server.handlers import (
 MODULES: tuple[ModuleType, ...] = (
     admin,
     artifacts,
+    automations,
     blocks,
     deployments,
     events,

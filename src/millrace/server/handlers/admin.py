@@ -53,15 +53,6 @@ def counters(call: Call) -> Counters:
     return call.read(store_counters.read)
 
 
-def delete_owned_automations(call: Call, resource_id: str) -> None:
-    """Nothing owns automations here yet, so none are left behind."""
-
-
-def read_related_automations(call: Call, resource_id: str) -> list[JsonObject]:
-    """There are no automations here yet, so none concern a thing."""
-    return []
-
-
 def read_collection(call: Call, view: str) -> JsonObject:
     """The kinds of workers, under the package they come with; of other collections nothing is known here."""
     if view != WORKER_VIEW:

@@ -14,6 +14,7 @@ from millrace.store.migrations import (
     m0002_flow_run_inputs,
     m0003_concurrency_limits,
     m0004_variables_and_blocks,
+    m0005_automations,
 )
 from millrace.store.tables import migrations
 
@@ -37,6 +38,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "flow run inputs", m0002_flow_run_inputs.up),
     Migration(3, "concurrency limits", m0003_concurrency_limits.up),
     Migration(4, "variables and blocks", m0004_variables_and_blocks.up),
+    Migration(5, "automations", m0005_automations.up),
 )
 
 
