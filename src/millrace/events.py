@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.recorder import recorder
@@ -162,6 +162,8 @@ def _run_of_kernel() -> UUID | None:
 
 
 class _OfDeployment(Model):
+    model_config = ConfigDict(ser_json_timedelta="float")
+
     name: str | None = Field(None, description="Of the automation; None: after the deployment.")
     description: str = ""
     enabled: bool = True

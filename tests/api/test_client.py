@@ -223,6 +223,8 @@ async def about_deployments(client: Any, name: str) -> None:
     await client.update_deployment(deployment.id, description="words", parameters={"n": None})
     hourly = DeploymentScheduleCreate.model_validate({"schedule": {"interval": 3600}})
     (schedule,) = await client.create_deployment_schedules(deployment.id, [hourly])
+    span = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T02:00:00Z"}
+    await client.backfill_deployment(deployment.id, **span, dry_run=True)
     await client.update_deployment_schedule(deployment.id, schedule.id, active=False)
     assert [found.active for found in await client.read_deployment_schedules(deployment.id)] == [False]
     await client.delete_deployment_schedule(deployment.id, schedule.id)

@@ -56,7 +56,10 @@ def made(one: Specified, **instead: Any) -> RunnerDeployment:
         **instead,
     }
     options["schedules"] = [*one.times, *instead.get("schedules", [])]
-    options["job_variables"] = merge(pool.job_variables, instead.get("job_variables"))
+    if instead.get("job_variables"):  # alone they stay as they are written, also with dots in their names
+        options["job_variables"] = merge(pool.job_variables, instead["job_variables"])
+    else:
+        options["job_variables"] = pool.job_variables
     entrypoint = entrypoint_of(one)
     try:
         there = _found(one, entrypoint)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from millrace.schema import templates
 from millrace.schema.fields import JsonObject, Model
@@ -72,6 +72,8 @@ class RunDeployment(_OnDeployment):
         >>> RunDeployment(source="inferred", parameters={"rows": "{{ event.payload.rows }}"}).type
         'run-deployment'
     """
+
+    model_config = ConfigDict(ser_json_timedelta="float")  # seconds, as the original has it
 
     type: Literal["run-deployment"] = "run-deployment"
     parameters: Annotated[JsonObject, AfterValidator(_parameters)] | None = Field(

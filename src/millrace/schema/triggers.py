@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event, Resource
 from millrace.schema.fields import Model, new_id
@@ -64,6 +64,8 @@ def covers_every(wanted: Specification, kind: str) -> bool:
 
 
 class _Trigger(Model):
+    model_config = ConfigDict(ser_json_timedelta="float")  # seconds, as the original has it
+
     id: UUID = Field(default_factory=new_id)
 
     def anew(self) -> Self:
@@ -159,6 +161,8 @@ def _label(event: Event, label: str) -> str | None:
 
 class MetricQuery(Model):
     """What a metric trigger would ask."""
+
+    model_config = ConfigDict(ser_json_timedelta="float")
 
     name: Literal["lateness", "duration", "successes"]
     threshold: float
