@@ -32,7 +32,8 @@ def _missing() -> str:
     return "" if CHROMIUM.exists() else f"{CHROMIUM} is not there"
 
 
-@pytest.fixture(scope="session")
+# of a module: while Playwright runs, this thread has a running event loop, and other tests must not meet it
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LabPage, Path]]:
     if missing := _missing():
         if os.environ.get("MILLRACE_CI") == "1":

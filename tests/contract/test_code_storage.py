@@ -404,7 +404,7 @@ def test_steps_hand_on_what_they_found(repository: Path, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        ({"prefect.deployments.steps.fetch_by_pigeon": {}}, "is not known here. There are: git_clone"),
+        ({"prefect.deployments.steps.fetch_by_pigeon": {}}, "is not known here. There are: .*git_clone"),
         ({"prefect.deployments.steps.git_clone": {"repo": "x"}}, "cannot be called like this"),
         ({"prefect.deployments.steps.set_working_directory": {"directory": "{{ nothing.here }}"}}, "no step before it"),
         (

@@ -76,7 +76,8 @@ def test_a_run_in_a_container(boxes: Boxes) -> None:
     assert run.state_type is StateType.COMPLETED, boxes.said("worker")
     boxes.until(lambda: not boxes.containers(run))
     lines = [line.message for line in boxes.logs(run)]
-    assert "in a box 7 green True" in lines and "a raw line" in lines
+    assert "in a box 7 green True" in lines
+    boxes.until(lambda: "a raw line" in [line.message for line in boxes.logs(run)])
     assert len(boxes.entries(run, "ran")) == 1
     assert run.infrastructure_pid
     assert worker.poll() is None

@@ -14,7 +14,8 @@ def test_the_real_client_makes_automations_and_triggers_on_our_server(peer: Peer
     assert (found["changed"], found["disabled"]) == ("changed", False)
     assert len(set(found["deployed"])) == 1
     names = [one["name"] for one in ours.ask("POST", "/automations/filter", {"sort": "NAME_ASC"})]
-    assert names == ["interop-automation", "interop-trigger"]
+    ours_of_it = [name for name in names if name.startswith("interop-")]
+    assert ours_of_it == ["interop-automation", "interop-trigger"]
     condition = {"deployments": {"id": {"any_": found["deployed"][:1]}}}
     deadline = time.monotonic() + 60
     while not (runs := ours.ask("POST", "/flow_runs/filter", condition)):

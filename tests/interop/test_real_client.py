@@ -95,12 +95,11 @@ def test_tags_caching_and_artifacts(flows: dict[str, Any], ours: Place) -> None:
     assert (note["data"], note["flow_run_id"]) == ("# a heading", run["run"])
 
 
-def test_what_is_not_offered_is_refused_clearly(peer: Peer, ours: Place) -> None:
+def test_what_is_not_offered_is_refused_clearly(ours: Place) -> None:
     if ours.name == "prefect":
         pytest.skip("the original has it")
-    (said,) = peer.cli(ours, "automation ls", codes=[1])
-    assert "does not have automations" in said
-    assert ours.ask("POST", "/automations/", {}, expected=501)["code"] == "NotServed"
+    refused = ours.ask("POST", "/saved_searches/", {}, expected=501)
+    assert refused["code"] == "NotServed" and "does not have saved searches" in refused["detail"]
 
 
 def test_logs_and_the_command_line_reads(peer: Peer, flows: dict[str, Any], ours: Place) -> None:

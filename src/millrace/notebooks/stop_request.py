@@ -9,6 +9,8 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+_BELL = getattr(signal, "SIGURG", None)
+"""By which the engine stops the run that this one is, see `engine.interrupts`; heard where the engine listens to it."""
 
 
 class StopRequest:
@@ -35,6 +37,8 @@ class StopRequest:
                 self._before[number] = signal.signal(number, self._hear)
             if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
                 self._before[_HANGUP] = signal.signal(_HANGUP, self._hear)
+            if _BELL is not None and callable(signal.getsignal(_BELL)):
+                self._before[_BELL] = signal.signal(_BELL, self._hear)
         return self
 
     def __exit__(
@@ -52,11 +56,11 @@ class StopRequest:
 
     def at_once(self) -> bool:
         """Whether somebody asked twice, and means now."""
-        return len(self._received) > 1
+        return len([number for number in self._received if number != _BELL]) > 1
 
     @property
     def reason(self) -> str:
         """Who asked, for people."""
-        if not self._received:
+        if not self._received or self._received[0] == _BELL:
             return "it was cancelled"
         return f"it was stopped by {signal.Signals(self._received[0]).name}"
