@@ -108,7 +108,7 @@ def test_what_one_run_writes_no_other_finds(stored: Any, tmp_path: Path) -> None
     assert not (second / "flows" / "out.txt").exists()
 
 
-@pytest.mark.parametrize("stored", ["git", "memory", "s3"], indirect=True)
+@pytest.mark.parametrize("stored", ["git", "s3"], indirect=True)
 def test_pulls_at_the_same_time_do_not_disturb_each_other(stored: Any, tmp_path: Path) -> None:
     storage, change = stored
     problems: list[str] = []

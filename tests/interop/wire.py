@@ -51,12 +51,6 @@ WORDS: dict[str, list[Any]] = {
     "default_queue_id": [None],
     "pull_steps": [[], None, [{"prefect.deployments.steps.set_working_directory": {"directory": "/tmp"}}]],
     "next_page": [None],
-    # what is made up at random is never a whole trigger
-    "trigger": [
-        {"type": "event", "posture": "Reactive", "expect": ["made.up"], "threshold": 2, "within": 10},
-        {"type": "event", "posture": "Proactive", "expect": ["made.up"], "within": 60},
-    ],
-    "actions": [[{"type": "do-nothing"}], [{"type": "cancel-flow-run"}]],
 }
 
 
