@@ -22,6 +22,11 @@ class Meant:
 
 ALLOWED: tuple[Meant, ...] = (
     Meant(
+        "POST /automations/",
+        "422 for 201: ",
+        "An automation that can never fire, or an action without a type: the original stores what has no effect.",
+    ),
+    Meant(
         "POST /flow_runs/{id}/set_state",
         "200 for 201: {'state': {'type': 'PENDING'",
         "Pending states only go forward: Pending, Submitting, InfrastructurePending. Under the original any name but "
