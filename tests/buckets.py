@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import fsspec
 import pytest
 
 from repositories import s3
@@ -31,4 +32,9 @@ def bucket(name: str = "results") -> Iterator[str]:
         assert os.environ["AWS_ENDPOINT_URL"] == endpoint
         with urllib.request.urlopen(made, timeout=20) as answer:
             assert answer.status == 200
-        yield f"s3://{name}"
+        # fsspec keeps its connections by URL, and knows nothing of the variables.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        try:
+            yield f"s3://{name}"
+        finally:
+            fsspec.get_filesystem_class("s3").clear_instance_cache()

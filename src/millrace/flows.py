@@ -33,7 +33,7 @@ from millrace.engine.declared import (
 from millrace.engine.deployable import Deployable
 from millrace.engine.futures import TaskFuture
 from millrace.engine.generators import FlowGenerator
-from millrace.engine.hooks import HOOKS, Hook, Hooked
+from millrace.engine.hooks import HOOKS, FlowHooked, Hook
 from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable, run_name
 from millrace.engine.results import keeps
 from millrace.engine.runners import TaskRunner
@@ -63,7 +63,7 @@ _KEPT = (
 )
 
 
-class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
+class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
     """A flow; most people use the decorator `@flow`.
 
     Calling a `def` flow runs it and gives its value; an `async def` flow is awaited. A flow whose function is a
@@ -258,7 +258,7 @@ class Flow(Deployable, Hooked, Visualized, Generic[P, R]):
             "version": self._version,
             "validate_parameters": self.should_validate_parameters,
             **{option: getattr(self, option) for option in _KEPT},
-            **{hook: getattr(self, f"{hook}_hooks") for hook in HOOKS},
+            **{hook: getattr(self, f"{hook}_hooks") for hook in HOOKS.values()},
         }
         nullable = ("persist_result", "result_storage", "result_serializer", "log_prints")
         for option in kept:

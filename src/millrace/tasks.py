@@ -14,13 +14,13 @@ from millrace.engine.caching import NO_CACHE, CachePolicy, source_of
 from millrace.engine.caching import task_input_hash as task_input_hash
 from millrace.engine.declared import NotSet, awaited, generates, wrap
 from millrace.engine.futures import FutureList, TaskFuture
+from millrace.engine.hooks import HOOKS, Hook, Hooked
 from millrace.engine.mapping import calls_of
 from millrace.engine.parameters import RESERVED, Signature, filled
 from millrace.engine.protocol import TaskPlan
 from millrace.engine.submission import arun_task, run_task, submit_task
 from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_generators import task_items
-from millrace.engine.task_hooks import HOOKS, Hook, TaskHooked
 from millrace.engine.task_options import (
     Delay,
     TaskOptions,
@@ -45,7 +45,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(TaskHooked, Generic[P, R]):
+class Task(Hooked, Generic[P, R]):
     """A task; most people use the decorator `@task`.
 
     Args:
@@ -219,7 +219,7 @@ class Task(TaskHooked, Generic[P, R]):
         """
         check_options(options, _OPTIONS, "a task")
         kept: dict[str, Any] = {**self.options, "name": self.name}
-        kept.update({name: list(getattr(self, f"{name}_hooks")) for name in HOOKS.values()})
+        kept.update({HOOKS[kind]: list(self.hooks(kind)) for kind in self.kinds})
         if options.get("cache_key_fn") is not None:
             kept["cache_policy"] = NotSet
         if options.get("cache_policy", NotSet) is not NotSet:

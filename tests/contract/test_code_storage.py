@@ -187,7 +187,8 @@ def test_a_source_that_means_nothing_is_refused(text: Any) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("az", "adlfs")])
-def test_a_missing_package_is_named(scheme: str, package: str, tmp_path: Path) -> None:
+def test_a_missing_package_is_named(scheme: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(PluginMissing, match=f"pip install {package}"):
         RemoteStorage(f"{scheme}://bucket/flows").pull(tmp_path)
 

@@ -41,7 +41,7 @@ class Boxes(Yard):
     def containers(self, flow_run: FlowRun) -> list[Any]:
         """The containers of a run, ended ones too."""
         found: list[Any] = containers.engine().containers.list(
-            all=True, filters={"label": f"{RUN_LABEL}={flow_run.id}"}
+            all=True, filters={"label": f"{RUN_LABEL}={flow_run.id}"}, ignore_removed=True
         )
         return found
 
@@ -56,7 +56,9 @@ def boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Boxes]:
             WorkPoolCreate(name=POOL, type="docker", base_job_template=template_of(DockerKind))
         )
         yield boxes
-        for container in containers.engine().containers.list(all=True, filters={"label": RUN_LABEL}):
+        for container in containers.engine().containers.list(
+            all=True, filters={"label": RUN_LABEL}, ignore_removed=True
+        ):
             if str(boxes.home) in str(container.attrs.get("HostConfig", {}).get("Binds")):
                 container.remove(force=True)
 

@@ -82,7 +82,7 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
             harbour.start_worker(pool=POOL)
             yield harbour
             client = containers.engine()
-            for container in client.containers.list(all=True, filters={"label": RUN_LABEL}):
+            for container in client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True):
                 if str(harbour.home) in str(container.attrs.get("HostConfig", {}).get("Binds")):
                     container.remove(force=True)
             for reference in harbour.images:

@@ -272,6 +272,17 @@ def test_a_worker_stops_while_its_server_is_away(yard: Yard) -> None:
     assert worker.wait(10) == 0
 
 
+def test_a_worker_that_is_there_first_waits_for_the_server(yard: Yard) -> None:
+    deployment = yard.deployment(SUM)
+    run = yard.run(deployment, n=2)
+    yard.kill(yard.server)
+    worker = yard.start_worker()
+    yard.until(lambda: "No Millrace server runs" in yard.said("worker"))
+    assert yard.said("worker").count("The worker waits for it") == 1 and worker.poll() is None
+    yard.start_server()
+    assert yard.wait(run).state_type is StateType.COMPLETED
+
+
 def test_forks_of_a_killed_run_are_found(yard: Yard) -> None:
     text = (
         "@flow\ndef job():\n    pid = os.fork()\n    if pid == 0:\n        time.sleep(300)\n"

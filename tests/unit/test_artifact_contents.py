@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from PIL import Image
 
 from millrace.engine import artifact_data as data
 from millrace.errors import InvalidInput
@@ -59,7 +62,6 @@ def test_tables_of_all_forms() -> None:
 
 
 def test_a_data_frame() -> None:
-    pandas = pytest.importorskip("pandas")
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     frame = pandas.DataFrame({"n": [1.5, math.nan], "when": [moment, pandas.NaT], 3: ["x", None]})
     first, second = json.loads(data.table_text(frame))
@@ -77,10 +79,10 @@ def test_images_from_everywhere(tmp_path: Path) -> None:
 
 
 def test_images_of_libraries() -> None:
-    figure = pytest.importorskip("matplotlib.figure").Figure()
+    figure = Figure()
     figure.subplots().plot([1, 2])
     assert data.image_url(figure).startswith("data:image/png;base64,iVBOR")
-    image = pytest.importorskip("PIL.Image").new("RGB", (2, 2))
+    image = Image.new("RGB", (2, 2))
     assert data.image_url(image).startswith("data:image/png;base64,iVBOR")
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP")

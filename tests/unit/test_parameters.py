@@ -11,6 +11,8 @@ import sys
 import typing
 from typing import Annotated, Any, Literal, NotRequired, Optional
 
+import numpy
+import pandas
 import pydantic.v1
 import pytest
 from hypothesis import given
@@ -206,7 +208,6 @@ def test_what_would_be_used_up_is_not_read() -> None:
 
 
 def test_numpy_and_pandas() -> None:
-    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
     table = pandas.DataFrame({"a": [1]})
     given = {"n": numpy.int64(3), "x": numpy.float32(1.5), "b": numpy.bool_(True), "t": table}
     assert {name: jsonable(value) for name, value in given.items()} == {"n": 3, "x": 1.5, "b": True, "t": "<DataFrame>"}

@@ -144,20 +144,6 @@ def function_name(fn: Callable[..., Any]) -> str:
     return name.replace("_", "-").replace("<lambda>", "unknown-lambda")
 
 
-def checked_hooks(category: str, hooks: Any) -> list[Hook]:
-    if hooks is None:
-        return []
-    remedy = f"write @flow({category}=[first_hook, second_hook])"
-    try:
-        found = list(hooks)
-    except TypeError:
-        raise TypeError(f"{category} must be a list of functions; got {type(hooks).__name__}: {remedy}") from None
-    for hook in found:
-        if not callable(hook):
-            raise TypeError(f"{category} must hold functions; got {type(hook).__name__}: {remedy}")
-    return found
-
-
 def made_runner(runner: type[TaskRunner] | TaskRunner | None) -> TaskRunner:
     made: Any = runner() if isinstance(runner, type) else runner
     if made is None:

@@ -22,7 +22,7 @@ from millrace.engine.context import FlowRunContext
 from millrace.engine.declared import refuse_coroutine
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
-from millrace.engine.hooks import acall_hook, call_hook, hooks_for
+from millrace.engine.hooks import Hooked, acall_hook, call_hook
 from millrace.engine.inputs import settle
 from millrace.engine.interrupts import SLICE, RunSuspended, TimeLimitReached
 from millrace.engine.leases import Held, keeper
@@ -330,7 +330,7 @@ class FlowRunSession:
             else:
                 level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
                 _log.log(level, "Ended: %s", state, extra={"millrace_short": f"Ended: {state.name}"})
-        return hooks_for(self.flow, state.type)
+        return self.flow.hooks(state.type) if isinstance(self.flow, Hooked) else []
 
     # -- the whole
 

@@ -1,38 +1,30 @@
-"""Hooks: what a flow's author wants to be called when a run gets somewhere."""
+"""Hooks: what the author of a flow or a task wants to be called when a run gets somewhere."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 from millrace.engine.asides import aasides, asides
 from millrace.engine.context import FlowRunContext
-from millrace.engine.declared import checked_hooks
 from millrace.schema.states import State, StateType
 
 Hook = Callable[..., Any]
 H = TypeVar("H", bound=Hook)
 _log = logging.getLogger("millrace.flow_runs")
 
-HOOKS = ("on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running")
-_KINDS = {
-    StateType.RUNNING: "on_running",
-    StateType.COMPLETED: "on_completion",
-    StateType.FAILED: "on_failure",
-    StateType.CANCELLED: "on_cancellation",
-    StateType.CRASHED: "on_crashed",
-}
-
-
-def hooks_for(flow: Any, kind: StateType) -> list[Hook]:
-    """The hooks to call when a run of a flow reaches a state.
-
-    Args:
-        flow: the flow; one without hooks has none.
-        kind: the state's type.
-    """
-    return list(getattr(flow, f"{_KINDS[kind]}_hooks", ())) if kind in _KINDS else []
+HOOKS = MappingProxyType(
+    {
+        StateType.RUNNING: "on_running",
+        StateType.COMPLETED: "on_completion",
+        StateType.FAILED: "on_failure",
+        StateType.CANCELLED: "on_cancellation",
+        StateType.CRASHED: "on_crashed",
+    }
+)
+"""What is called when a run reaches a kind of state."""
 
 
 def call_hook(hook: Hook, flow: Any, context: FlowRunContext | None, state: State) -> None:
@@ -57,24 +49,38 @@ async def acall_hook(hook: Hook, flow: Any, context: FlowRunContext | None, stat
 
 
 class Hooked:
-    """A flow's five lists of hooks, and the decorators that add to them.
+    """Three lists of hooks, those of a task, and the decorators that add to them.
 
-    A hook is called with the flow, the flow run and the state; it may be an `async def`. What it raises is logged and
-    changes nothing. The lists belong to the flow as it was defined: a flow bound to an instance shares them.
+    A hook is called with the task, the task run and the state; it may be an `async def`. What it raises is logged and
+    changes nothing.
     """
+
+    kinds: ClassVar[frozenset[StateType]] = frozenset({StateType.RUNNING, StateType.COMPLETED, StateType.FAILED})
+    decorator: ClassVar[str] = "@task"
 
     on_completion_hooks: list[Hook]
     on_failure_hooks: list[Hook]
-    on_cancellation_hooks: list[Hook]
-    on_crashed_hooks: list[Hook]
     on_running_hooks: list[Hook]
 
     def _set_hooks(self, given: Mapping[str, Any]) -> None:
-        for name in HOOKS:
-            setattr(self, f"{name}_hooks", checked_hooks(name, given[name]))
+        for kind in self.kinds:
+            name = HOOKS[kind]
+            setattr(self, f"{name}_hooks", _checked(name, given[name], self.decorator))
+
+    def hooks(self, kind: StateType) -> list[Hook]:
+        """What to call when a run gets there, for the engine."""
+        found: list[Hook] = getattr(self, f"{HOOKS[kind]}_hooks") if kind in self.kinds else []
+        return found
+
+    @property
+    def hooked(self) -> frozenset[StateType]:
+        """The kinds of state that somebody wants to hear of, for the engine."""
+        if not (self.on_running_hooks or self.on_completion_hooks or self.on_failure_hooks):
+            return frozenset()
+        return frozenset(kind for kind in self.kinds if self.hooks(kind))
 
     def on_completion(self, fn: H) -> H:
-        """Decorator: calls a function with flow, flow run and state when a run has completed."""
+        """Decorator: calls a function with flow or task, its run and the state when a run has completed."""
         self.on_completion_hooks.append(fn)
         return fn
 
@@ -82,6 +88,25 @@ class Hooked:
         """Decorator: the same when a run has failed, its retries used up."""
         self.on_failure_hooks.append(fn)
         return fn
+
+    def on_running(self, fn: H) -> H:
+        """Decorator: the same when a run begins, once for each try."""
+        self.on_running_hooks.append(fn)
+        return fn
+
+
+class FlowHooked(Hooked):
+    """A flow's five lists of hooks.
+
+    A hook is called with the flow, the flow run and the state. The lists belong to the flow as it was defined: a flow
+    bound to an instance shares them.
+    """
+
+    kinds = frozenset(HOOKS)
+    decorator = "@flow"
+
+    on_cancellation_hooks: list[Hook]
+    on_crashed_hooks: list[Hook]
 
     def on_cancellation(self, fn: H) -> H:
         """Decorator: the same when a run was cancelled: from elsewhere, from the keyboard, or by the code itself."""
@@ -93,7 +118,15 @@ class Hooked:
         self.on_crashed_hooks.append(fn)
         return fn
 
-    def on_running(self, fn: H) -> H:
-        """Decorator: the same when a run begins, once for each try."""
-        self.on_running_hooks.append(fn)
-        return fn
+
+def _checked(option: str, hooks: Any, decorator: str) -> list[Hook]:
+    if hooks is None:
+        return []
+    remedy = f"write {decorator}({option}=[first_hook, second_hook])"
+    if callable(hooks) or isinstance(hooks, str) or not isinstance(hooks, Iterable):
+        raise TypeError(f"{option} must be a list of functions; got {type(hooks).__name__}: {remedy}")
+    found = list(hooks)
+    for hook in found:
+        if not callable(hook):
+            raise TypeError(f"{option} must hold functions; got {type(hook).__name__}: {remedy}")
+    return found

@@ -10,21 +10,12 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from millrace import plugins, settings
-from millrace.errors import InvalidInput, PluginMissing, StorageUnavailable, UnreadableResult
+from millrace import settings
+from millrace.errors import InvalidInput, MillraceError, StorageUnavailable, UnreadableResult
+from millrace.filesystems import PACKAGES, opened
 
-_PACKAGES = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "az": "adlfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-    "adl": "adlfs",
-}
 # A write there is seen whole or not at all; elsewhere it goes to a second name first.
-_OBJECTS = {*_PACKAGES, "memory"}
+_OBJECTS = {*PACKAGES, "memory"}
 
 
 class Storage(Protocol):
@@ -189,22 +180,12 @@ class RemoteStorage:
             self._refused("read", error)
 
     def _open(self, address: str) -> tuple[Any, str]:
-        # Asked anew each time: fsspec keeps the connection, and knows that a forked process needs its own.
-        package = _PACKAGES.get(self.protocol)
-        opened = plugins.load("fsspec.core:url_to_fs", install="pip install fsspec")
         try:
-            files, path = opened(address)
-        except ImportError as error:
-            remedy = f"pip install {package}" if package else str(error)
-            raise PluginMissing(
-                f"results at {self.url} need the package {package or 'that opens ' + self.protocol}, "
-                f"which is not installed: {remedy}"
-            ) from None
-        except ValueError as error:
-            raise InvalidInput(f"results cannot be kept at {self.url}: {error}") from None
+            return opened(address)
+        except MillraceError:
+            raise
         except Exception as error:
             self._refused("opened", error)
-        return files, str(path)
 
     def _refused(self, what: str, error: Exception) -> NoReturn:
         raise StorageUnavailable(
@@ -258,7 +239,7 @@ def _by_url(url: str) -> Storage:
         raise InvalidInput(f"the URL of results {url!r} climbs out of its own directory: write it without '..'")
     if protocol == "file":
         return LocalStorage(Path(unquote(urlsplit(url).path)).absolute())
-    if protocol in _PACKAGES and not rest.strip("/"):
+    if protocol in PACKAGES and not rest.strip("/"):
         raise InvalidInput(f"the URL of results {url!r} names no bucket: write {protocol}://bucket/prefix")
     return RemoteStorage(url)
 

@@ -12,7 +12,6 @@ from typing import Any, TypedDict
 
 from millrace import settings
 from millrace.engine.caching import DEFAULT, NO_CACHE, CacheKeyFnPolicy, CachePolicy
-from millrace.engine.declared import Hook
 from millrace.engine.results import keeps
 from millrace.schema.fields import seconds
 
@@ -127,19 +126,6 @@ def task_tags(given: Any) -> frozenset[str]:
         if not isinstance(tag, str):
             raise TypeError(f"the tags of a task are texts; got {tag!r} ({type(tag).__name__})")
     return frozenset(tags)
-
-
-def checked_hooks(option: str, hooks: Any) -> list[Hook]:
-    if hooks is None:
-        return []
-    remedy = f"write @task({option}=[first_hook, second_hook])"
-    if callable(hooks) or isinstance(hooks, str) or not isinstance(hooks, Iterable):
-        raise TypeError(f"{option} must be a list of functions; got {type(hooks).__name__}: {remedy}")
-    found = list(hooks)
-    for hook in found:
-        if not callable(hook):
-            raise TypeError(f"{option} must hold functions; got {type(hook).__name__}: {remedy}")
-    return found
 
 
 def expiration_of(given: Any) -> timedelta | None:

@@ -8,24 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from millrace import plugins
 from millrace.errors import InvalidInput, PluginMissing, PullFailed
+from millrace.filesystems import PACKAGES, opened
 from millrace.storage.cache import cached, copied
 from millrace.storage.placeholders import as_placeholder, plain
 
 STEP = "prefect.deployments.steps.pull_from_remote_storage"
-PACKAGES = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "az": "adlfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-    "adl": "adlfs",
-}
-"""The package that fsspec needs for a scheme."""
-
 _STATE = (
     "ETag",
     "etag",
@@ -121,19 +109,11 @@ class RemoteStorage:
             raise PullFailed(f"{self.url} could not be read: {type(error).__name__}: {error}") from error
 
     def _opened(self) -> tuple[Any, str]:
-        package = PACKAGES.get(self.scheme)
-        core = plugins.load("fsspec.core")
         settings = {name: _value(value) for name, value in self.settings.items()}
-        try:
-            # never an instance that somebody else made with other settings, nor a listing of before
-            filesystem, root = core.url_to_fs(self.url, skip_instance_cache=self.scheme != "memory", **settings)
-        except ImportError as error:
-            missing = package or str(error)
-            raise PluginMissing(f"{self.scheme}:// needs the package {missing!r}: pip install {missing}") from error
-        except ValueError as error:
-            raise InvalidInput(f"{self.url!r} cannot be read: {error}") from None
+        # never an instance that somebody else made with other settings, nor a listing of before
+        filesystem, root = opened(self.url, skip_instance_cache=self.scheme != "memory", **settings)
         filesystem.invalidate_cache()
-        return filesystem, str(root).rstrip("/")
+        return filesystem, root.rstrip("/")
 
     def to_pull_step(self) -> dict[str, Any]:
         """The step that does the same where the deployment runs.

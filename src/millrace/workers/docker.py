@@ -126,7 +126,7 @@ class DockerKind:
                 container.remove(force=True, v=True)
 
     def _labelled(self, label: str) -> list[Any]:
-        found: list[Any] = self._engine.containers.list(all=True, filters={"label": label})
+        found: list[Any] = self._engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         return found
 
     def _image(self, config: DockerVariables) -> str:

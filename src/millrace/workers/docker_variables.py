@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
 from millrace.schema.fields import Model
+from millrace.workers.variables import Environment
 
 IMAGE = "millrace:latest"
 
@@ -33,7 +32,7 @@ class DockerVariables(Model):
         description="username, password and registry_url; the password by the name of a secret. "
         "Unset: those of `docker login`.",
     )
-    env: dict[str, str | None] = Field(
+    env: Environment = Field(
         default_factory=dict, title="Environment Variables", description="Environment variables of the container."
     )
     command: str | None = Field(
@@ -61,13 +60,6 @@ class DockerVariables(Model):
         title="Container Settings",
         description="Other settings, as docker-py's containers.create takes them.",
     )
-
-    @field_validator("env", mode="before")
-    @classmethod
-    def _texts(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return {} if value is None else value
-        return {k: v if v is None or isinstance(v, str) else json.dumps(v) for k, v in value.items()}
 
     @field_validator("volumes")
     @classmethod

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from millrace import plugins
 from millrace.client.endpoint import Endpoint
@@ -22,6 +21,7 @@ from millrace.workers.execution import Variables
 from millrace.workers.jobs import Job
 from millrace.workers.launch import Launch, Running, Stranger, spawn
 from millrace.workers.process_execution import ProcessExecution
+from millrace.workers.variables import Environment
 from millrace.workers.warm import WarmFailed, WarmParent
 
 log = logging.getLogger("millrace.worker")
@@ -36,7 +36,7 @@ class ProcessVariables(Model):
     """What may be set for a process job; at once the variables of a process pool."""
 
     name: str | None = Field(None, title="Name", description="The name of the job, for people.")
-    env: dict[str, str | None] = Field(
+    env: Environment = Field(
         default_factory=dict,
         title="Environment Variables",
         description="Environment variables of the job; null takes one away.",
@@ -57,13 +57,6 @@ class ProcessVariables(Model):
         title="Requirements",
         description="Packages the job needs beside the worker's own, as pip takes them. An environment is made once.",
     )
-
-    @field_validator("env", mode="before")
-    @classmethod
-    def _texts(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return {} if value is None else value
-        return {k: v if v is None or isinstance(v, str) else json.dumps(v) for k, v in value.items()}
 
 
 OWN = (LEASE, RUN_ID, PREFECT_RUN_ID, tree.LABEL)

@@ -7,12 +7,25 @@ and a run's override those. Only whole names are put in, there are no expression
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+from pydantic import BeforeValidator
 
 from millrace.schema.fields import JsonObject
 from millrace.schema.job_variables import expand, merge
+
+
+def _texts(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return {} if value is None else value
+    return {name: one if one is None or isinstance(one, str) else json.dumps(one) for name, one in value.items()}
+
+
+Environment = Annotated[dict[str, str | None], BeforeValidator(_texts)]
+"""Environment variables of a job; null takes one away, and what is no text becomes its JSON."""
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)\s*\}\}")
 MISSING = object()

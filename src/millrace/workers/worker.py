@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from millrace import plugins, settings
@@ -42,6 +42,7 @@ log = logging.getLogger("millrace.worker")
 _MANY = 10
 _PAGE = 200
 _PATIENCE = 1.0
+T = TypeVar("T")
 
 
 class Worker:
@@ -99,10 +100,12 @@ class Worker:
         Raises:
             InvalidInput: the pool is of another type.
         """
-        client = self._connect()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._signalled)
+        client = self._patiently(self._connect)
+        if client is None:
+            return
         self._prepare(client)
         source = self._source
         care = threading.Thread(target=self._care, args=(client,), name="millrace-care", daemon=True)
@@ -146,15 +149,23 @@ class Worker:
         care.join(2)
         self._kind.close()
 
-    def _prepare(self, client: Any) -> None:
+    def _patiently(self, ask: Callable[[], T]) -> T | None:
+        """What a server answers, however late it comes up; None: the worker was stopped before."""
+        said = ""
         while not self._stopping.is_set():
             try:
-                if self.pool is not None:
-                    self._pool(client, self.pool)
-                break
+                return ask()
             except ServerUnavailable as error:
-                log.warning("%s", error)
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("%s The worker waits for it.", said)
                 self._stopping.wait(1.0)
+        return None
+
+    def _prepare(self, client: Any) -> None:
+        if self.pool is not None:
+            pool = self.pool
+            self._patiently(lambda: self._pool(client, pool))
         self._kind.prepare(client.endpoint)
         self._adopt(client)
 
