@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.abc import Loader
 from pathlib import Path
 from types import MethodType, ModuleType
 from typing import Any, Literal, Protocol, cast
@@ -183,30 +184,40 @@ def _importable(directory: Path) -> None:
 def _import(parsed: Entrypoint) -> ModuleType:
     try:
         return importlib.import_module(parsed.location)
-    except ModuleNotFoundError as error:
-        if error.name and (parsed.location == error.name or parsed.location.startswith(error.name + ".")):
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        name = error.name if isinstance(error, ModuleNotFoundError) else None
+        if name and (parsed.location == name or parsed.location.startswith(name + ".")):
             raise EntrypointError(
-                f"The entrypoint {str(parsed)!r} names the module {error.name!r}, which is not installed here "
+                f"The entrypoint {str(parsed)!r} names the module {name!r}, which is not installed here "
                 f"({sys.executable})."
             ) from None
-        raise _raised(parsed.location, None, error) from error
-    except Exception as error:
-        spec = importlib.util.find_spec(parsed.location)
-        raise _raised(parsed.location, Path(spec.origin) if spec and spec.origin else None, error) from error
+        raise _raised(_file_of(parsed.location, error) or parsed.location, error) from error
 
 
-def execute(path: Path) -> ModuleType:
+def _file_of(module: str, error: BaseException) -> str | None:
+    """The file of a module that could not be imported; of the package around it, if that is what raised."""
+    place = "/".join(module.split("."))
+    ends = (f"/{place}.py", f"/{place}/__init__.py")
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    files = [file for file in files if not file.startswith("<") and file != __file__ and "/importlib/" not in file]
+    return next((file for file in files if file.endswith(ends)), files[0] if files else None)
+
+
+def execute(path: Path, loader: Loader | None = None) -> ModuleType:
     """Run a Python file as a module; its directory becomes importable.
 
     Args:
         path: the file.
+        loader: runs it; an ordinary one by default.
 
     Raises:
         EntrypointError: it raises: the message names its line.
     """
     _importable(path.parent)
     name = _module_name(path)
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None or spec.loader is None:
         raise EntrypointError(f"{path} cannot be loaded as a Python file.")
     module = importlib.util.module_from_spec(spec)
@@ -221,7 +232,7 @@ def execute(path: Path) -> ModuleType:
             sys.modules[name] = before
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise _raised(str(path), path, error) from error
+        raise _raised(str(path), error) from error
     return module
 
 
@@ -235,28 +246,40 @@ def _module_name(path: Path) -> str:
     return f"millrace_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
 
 
-def _raised(what: str, path: Path | None, error: BaseException) -> EntrypointError:
-    line: int | None = None
+def _raised(what: str, error: BaseException, book: Path | None = None) -> EntrypointError:
+    file, line = what, None
+    cell = f"{book}, cell "
     if isinstance(error, SyntaxError):
-        line = error.lineno
-        what = error.filename or what
+        file, line = error.filename or what, error.lineno
     else:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if path and f.filename == str(path)]
-        line = frames[-1].lineno if frames else None
-    place = f"{what}:{line}" if line else what
+        for frame in traceback.extract_tb(error.__traceback__):
+            if frame.filename == what or (book and frame.filename.startswith(cell)):
+                file, line = frame.filename, frame.lineno
+    place = f"{file}:{line}" if line else file
+    if book and line and file.startswith(cell):
+        place, file = f"{file}, line {line}", str(book)
     remedy = ""
     if isinstance(error, ModuleNotFoundError):
         remedy = f". Install it for {sys.executable}, or put the module beside the file"
     text = f"{place}: loading the flow's code raised {type(error).__name__}: {error}{remedy}"
-    return EntrypointError(text, what, line)
+    return EntrypointError(text, file, line)
 
 
 def _from_notebook(path: Path, parsed: Entrypoint) -> Runnable:
     export = pkgutil.resolve_name("millrace.notebooks.export:export_notebook")
     target = Path(tempfile.mkdtemp(prefix="millrace-book-"))
     atexit.register(shutil.rmtree, target, ignore_errors=True)  # till then tracebacks want its lines
-    exported = export(path, parsed.name, target)
-    return load(exported.entrypoint, target)
+    try:
+        exported = export(path, parsed.name, target)
+    except MissingFlow as error:
+        raise MissingFlow(f"{path}: {error}") from None
+    loader = pkgutil.resolve_name("millrace.notebooks.places:BookLoader")(path, exported)
+    try:
+        module = execute(exported.path, loader)
+    except EntrypointError as error:
+        cause = error.__cause__
+        raise (_raised(str(exported.path), cause, path) if cause else error) from cause
+    return _flow_in(module, parse(exported.entrypoint))
 
 
 def is_flow(value: object) -> bool:

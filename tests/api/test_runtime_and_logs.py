@@ -307,6 +307,71 @@ def test_lines_of_a_forked_process_belong_to_the_run(client: Client) -> None:
     assert [text for _, text, _ in lines(client, forks())].count("from a fork") == 1
 
 
+SPAWNS = """
+import multiprocessing, subprocess, sys
+from concurrent.futures import ProcessPoolExecutor
+from millrace import flow, get_run_logger, task
+from millrace.artifacts import create_markdown_artifact
+from millrace.runtime import flow_run
+
+PROGRAM = "from millrace import get_run_logger; get_run_logger().info('from a program of a process')"
+
+def work(of):
+    get_run_logger().info("from a %s process of %s", of, flow_run.name)
+    return str(flow_run.id)
+
+def work_and_start(of):
+    create_markdown_artifact("made", key="of-a-process")
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+    work(of)
+
+@task
+def in_a_task(method):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        return pool.submit(work, method + " pool").result()
+
+@flow(flow_run_name="inner of {method}")
+def inner(method):
+    process = multiprocessing.get_context(method).Process(target=work_and_start, args=(method,))
+    process.start()
+    process.join(90)
+    assert process.exitcode == 0
+    return str(flow_run.id)
+
+@flow(flow_run_name="outer of {method}")
+def outer(method):
+    within = inner(method)
+    mine = str(flow_run.id)
+    assert in_a_task.submit(method).result() == mine
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.map(work, [method + " old pool"]) == [mine]
+    return mine, within
+
+if __name__ == "__main__":
+    print(*outer(sys.argv[1]))
+"""
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_know_nothing_of_their_parent_belong_to_its_run(
+    client: Client, tmp_path: Path, method: str
+) -> None:
+    script = tmp_path / "spawns.py"
+    script.write_text(SPAWNS)
+    done = subprocess.run([sys.executable, script, method], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = done.stdout.split()
+    outer, inner = ([text for _, text, _ in lines(client, run)] for run in (first, second))
+    for pool in ("pool", "old pool"):
+        assert outer.count(f"from a {method} {pool} process of outer of {method}") == 1, outer
+    assert inner.count(f"from a {method} process of inner of {method}") == 1, inner
+    assert inner.count("from a program of a process") == 1
+    assert not [text for text in outer if "of inner" in text or "program" in text]
+    [made] = client.read_artifacts(artifacts={"flow_run_id": {"any_": [second]}})
+    assert made.key == "of-a-process"
+
+
 def test_a_logger_of_another_run_and_more_attributes(client: Client) -> None:
     seen: list[logging.LogRecord] = []
 

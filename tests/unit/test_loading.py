@@ -119,6 +119,149 @@ def test_a_flow_of_a_notebook_and_a_whole_notebook() -> None:
     assert load_flow_arguments_from_entrypoint("book.ipynb:takings") == {"name": "takings"}
 
 
+def written_book(name: str, *cells: str) -> Path:
+    made = [
+        {"cell_type": "code", "source": text, "metadata": {}, "outputs": [], "execution_count": None, "id": f"c{i}"}
+        for i, text in enumerate(cells)
+    ]
+    return write(name, json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made}))
+
+
+def test_errors_of_a_flow_of_a_notebook_name_its_cell_and_line() -> None:
+    book = written_book(
+        "errors.ipynb",
+        "import json\nimport math, re\n",
+        "# how much\nRATE = 4\n\ndef share(n):\n    # of all\n    return RATE / n\n",
+        "%load_ext millrace",
+        "%%flow\n\ndef takings(n: int = 2):\n    whole = math.floor(n)\n    return share(whole)\n",
+        "from millrace import flow\n@flow\ndef other(n: int): return 1 if n else 1 / 0; x = 1; y = 2",
+        "%%flow plain\nlimit = 0\nprint(limit)\nresult = 1 / limit\n",
+    ).absolute()
+    takings = load_flow_from_entrypoint("errors.ipynb:takings")
+    assert takings.fn(2) == 2.0
+    with pytest.raises(ZeroDivisionError) as caught:
+        takings.fn(0)
+    frames = [(one.filename, one.lineno, one.line) for one in traceback.extract_tb(caught.value.__traceback__)][1:]
+    assert frames == [
+        (f"{book}, cell 4", 5, "return share(whole)"),
+        (f"{book}, cell 2", 6, "return RATE / n"),
+    ]
+    assert "def takings" in inspect.getsource(takings.fn)
+    with pytest.raises(ZeroDivisionError) as caught:
+        load_flow_from_entrypoint("errors.ipynb:other").fn(0)
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].lineno == 3
+    with pytest.raises(ZeroDivisionError) as caught:
+        load_flow_from_entrypoint("errors.ipynb:plain").fn()
+    last = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (last.filename, last.lineno, last.line) == (f"{book}, cell 6", 4, "result = 1 / limit")
+
+
+@pytest.mark.parametrize(
+    ("cells", "cell", "line", "problem"),
+    [
+        (["import json", "RATE = 4\nSHARE = RATE / 0\n"], 2, 2, "ZeroDivisionError"),
+        (["RATE = 1", "def share():\n    return RATE / 0\n", "SHARE = [\n    share(),\n]"], 2, 2, "ZeroDivisionError"),
+        (["import json", "\nimport math\nimport a_package_nobody_has as SHARE"], 2, 3, "a_package_nobody_has"),
+        (["x = 1", "# of it\nfrom a_package_nobody_has.deeper import SHARE"], 2, 2, "a_package_nobody_has.*Install it"),
+    ],
+)
+def test_a_cell_that_raises_is_named_with_its_line(cells: list[str], cell: int, line: int, problem: str) -> None:
+    book = written_book("raises.ipynb", *cells, "%%flow\ndef takings():\n    return SHARE").absolute()
+    with pytest.raises(EntrypointError, match=rf"raises\.ipynb, cell {cell}, line {line}: .*{problem}") as caught:
+        load_flow_from_entrypoint("raises.ipynb:takings", use_placeholder_flow=False)
+    assert (caught.value.file, caught.value.line) == (str(book), line)
+    assert caught.value.__cause__ is not None
+    found = load_flow_from_entrypoint("raises.ipynb:takings")
+    with pytest.raises(EntrypointError, match=rf"cell {cell}, line {line}"):
+        found()
+
+
+def test_what_a_notebook_lacks_is_said() -> None:
+    written_book(
+        "lacks.ipynb", "RATE = 4", "%%flow\ndef one():\n    return RATE", "def broken(:\n", "%%flow\ndef two(): ..."
+    )
+    with pytest.raises(MissingFlow, match=r"lacks\.ipynb: No cell defines the flow 'absent'. There is one, two"):
+        load_flow_from_entrypoint("lacks.ipynb:absent")
+    with pytest.raises(EntrypointError, match=r"absent\.ipynb, which is not a file"):
+        load_flow_from_entrypoint("absent.ipynb:one")
+    written_book("syntax.ipynb", "%%flow\ndef one():\n    return (1\n")
+    with pytest.raises(MissingFlow, match=r"[Cc]ell 1 .*not Python \(line \d: "):
+        load_flow_from_entrypoint("syntax.ipynb:one")
+
+
+MODULES = {
+    "raises": ("x = 1\n\ny = 1 / 0\n", 3, "ZeroDivisionError"),
+    "syntax": ("x = 1\ndef f(:\n", 2, "SyntaxError"),
+    "exits": ("import sys\nsys.exit(3)\n", 2, "SystemExit"),
+    "needs": ("\nimport a_package_nobody_has\n", 2, "a_package_nobody_has'. Install it for"),
+}
+
+
+def _by_module(name: str) -> Any:
+    return load_flow_from_entrypoint(f"errors_pack.{name}.etl", use_placeholder_flow=False)
+
+
+LOADERS = {
+    "file": lambda name: load_flow_from_entrypoint(f"errors_pack/{name}.py:etl", use_placeholder_flow=False),
+    "module": _by_module,
+    "script": lambda name: load_flow_from_script(f"errors_pack/{name}.py"),
+    "scripts": lambda name: load_flows_from_script(f"errors_pack/{name}.py"),
+    "function": lambda name: load_function_and_convert_to_flow(f"errors_pack/{name}.py:etl"),
+    "placeholder": lambda name: safe_load_flow_from_entrypoint(f"errors_pack/{name}.py:etl")(),  # type: ignore[misc]
+    "text": lambda name: load_flow_from_text(Path(f"errors_pack/{name}.py").read_text()),
+}
+
+
+@pytest.mark.parametrize("what", MODULES)
+@pytest.mark.parametrize("loader", LOADERS)
+def test_every_loader_names_file_and_line_of_what_raises(loader: str, what: str) -> None:
+    text, line, problem = MODULES[what]
+    write("errors_pack/__init__.py", "")
+    flows = "from millrace import flow; etl = flow(print, name='etl')" if loader != "placeholder" else ""
+    behind = "\nfrom millrace import flow\n@flow\ndef etl(): ...\n" if what != "syntax" else ""
+    path = write(f"errors_pack/{what}.py", text + (behind if loader == "placeholder" else flows)).absolute()
+    if loader == "placeholder" and what == "syntax":
+        assert safe_load_flow_from_entrypoint(f"errors_pack/{what}.py:etl") is None
+        return
+    with pytest.raises(EntrypointError, match=rf":{line}: .*{problem}") as caught:
+        LOADERS[loader](what)
+    assert caught.value.line == line
+    assert caught.value.__cause__ is not None
+    assert loader == "text" or caught.value.file == str(path)
+
+
+def test_a_package_around_a_module_that_raises_is_named() -> None:
+    path = write("errors_outer/__init__.py", "x = 1\n1 / 0\n").absolute()
+    write("errors_outer/inner.py", ETL)
+    with pytest.raises(EntrypointError, match=r"__init__\.py:2: .*ZeroDivisionError") as caught:
+        load_flow_from_entrypoint("errors_outer.inner.etl", use_placeholder_flow=False)
+    assert (caught.value.file, caught.value.line) == (str(path), 2)
+    with pytest.raises(EntrypointError, match="'errors_absent', which is not installed"):
+        load_flow_from_entrypoint("errors_absent.inner.etl")
+
+
+def test_each_loader_says_which_flows_there_are() -> None:
+    two = "from millrace import flow\n@flow\ndef a(): ...\n@flow(name='B')\ndef b(): ...\n"
+    write("errors_two.py", two)
+    for load in (lambda: load_flow_from_script("errors_two.py"), lambda: load_flow_from_text(two)):
+        with pytest.raises(UnspecifiedFlow, match=r"2 flows were found in script .*Give the name of one.*'B', 'a'"):
+            load()
+    for missing in (
+        lambda: load_flow_from_script("errors_two.py", "b"),
+        lambda: load_flow_from_text(two, "b"),
+    ):
+        with pytest.raises(MissingFlow, match=r"No flow 'b' was found in script .*There is: 'B', 'a'"):
+            missing()
+    with pytest.raises(MissingFlow, match=r"'absent' in .*errors_two\.py.*a, b"):
+        load_function_and_convert_to_flow("errors_two.py:absent")
+    with pytest.raises(MissingFlow, match=r"absent"):
+        load_placeholder_flow("errors_two.py:absent", ValueError("x"))
+    with pytest.raises(MissingFlow, match=r"absent"):
+        load_flow_arguments_from_entrypoint("errors_two.py:absent")
+    with pytest.raises(MissingFlow, match=r"absent"):
+        is_entrypoint_async("errors_two.py:absent")
+
+
 def test_a_name_that_is_missing_or_no_flow() -> None:
     path = write("etl_names.py", ETL).absolute()
     with pytest.raises(MissingFlow, match=r"no flow 'absent' in .*etl_names\.py\. It holds: etl"):

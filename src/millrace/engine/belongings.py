@@ -3,7 +3,9 @@
 A worker's run is a session of its own, and the worker ends all of it. A called run shares its process with whoever
 called it: a kernel has processes of its own, of other runs, and of cells. So `subprocess` tells here which run starts
 one, on whatever thread and in whatever process of the run, and what such a process starts inherits the label.
-Processes of `multiprocessing` inherit nothing that could be read from outside: of them the objects are known.
+Processes of `multiprocessing` inherit nothing that could be read from outside: of them the objects are known. Inside,
+a forked one has the context variables of whoever started it; one that is spawned, by itself or by a fork server, takes
+the label out of its object, before it runs a line of the user's.
 
 What other ways start (`os.fork`, `os.posix_spawn`, extensions), and code on threads that do not know their run (those
 of `threading.Thread` without a copied context), is nobody's, and is left alone.
@@ -68,13 +70,33 @@ def watch() -> None:
 
     @wraps(start)
     def remembered(self: BaseProcess) -> None:
-        start(self)
         mark = label()
+        if mark:
+            vars(self)["_millrace_within"] = _Label(mark)
+        start(self)
         if mark:
             known[self] = mark
 
     subprocess.Popen.__init__ = labelled  # type: ignore[method-assign]
     BaseProcess.start = remembered  # type: ignore[method-assign]
+
+
+class _Label:
+    """The label on its way in the object of a process: where that is unpickled, the process takes it on.
+
+    Args:
+        mark: the ids of the runs.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _taken_on, (self._mark,)
+
+
+def _taken_on(mark: str) -> None:
+    os.environ[LABEL] = mark
 
 
 def _with(mark: str, env: Mapping[Any, Any] | None) -> dict[Any, Any]:

@@ -64,7 +64,7 @@ def _line(record: logging.LogRecord, flow: Any, task: Any, colour: bool) -> str:
     if not record.name.startswith("millrace."):
         who = record.name
     else:
-        who = f"Task run {task.name!r}" if task is not None else f"Flow run {flow.flow_run.name!r}"
+        who = f"Task run {task.name!r}" if task is not None else f"Flow run {flow.flow_run.name or str(flow.run_id)!r}"
     text = record.__dict__.get("millrace_short") or record.getMessage()
     return f"{moment}.{int(record.msecs):03d} | {level} | {who} - {text}"
 

@@ -376,5 +376,7 @@ class FlowRunSession:
         self.beginning.ended(self.context.flow_run.state, None)
         if self.beginning.claimed:
             recorder().flush(STOP_SECONDS, logs=True)
+        else:
+            recorder().gather(self.context)
         if self.context.spool is not None:
             self.context.spool.close()

@@ -15,7 +15,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,6 +124,12 @@ class Spool:
                 continue  # torn by a crash: nothing else in it can be saved
         return lines, start
 
+    def others(self) -> list[Spool]:
+        """Files beside it, of processes of the run that have ended or were ended before they sent all of it."""
+        paths = self.path.parent.glob("*.log.jsonl")
+        found = [Spool(path) for path in paths if path != self.path]
+        return [spool for spool in found if spool.sent() < spool.path.stat().st_size]
+
     def acknowledge(self, offset: int) -> None:
         """Remembers that the server has everything before an offset."""
         file = os.open(self.sent_path, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -207,10 +214,12 @@ class Attached:
     Args:
         run_id: the run.
         spool: where its lines from here go.
+        home: the context variables to show its lines in.
     """
 
     run_id: UUID
     spool: Spool
+    home: Context = field(default_factory=copy_context, compare=False)
     sender: None = None
     flow: None = None
 

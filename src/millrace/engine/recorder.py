@@ -68,6 +68,19 @@ class Recorder:
                 self._spools[context.spool] = context.sender
                 self._start()
 
+    def gather(self, context: FlowRunContext) -> None:
+        """Sends what processes that a run started have left in their files, some time soon.
+
+        Args:
+            context: of the run, which has ended.
+        """
+        left = context.spool.others() if context.spool is not None else []
+        with self._wake:
+            for spool in left:
+                self._spools[spool] = context.sender
+            if left:
+                self._start()
+
     def flush(self, seconds: float = PATIENCE_SECONDS, *, logs: bool = False) -> bool:
         """Waits until everything recorded so far has been sent; whether it was.
 
