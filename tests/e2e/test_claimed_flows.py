@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from yard import Yard, open_yard
+from yard import LEDGER, Yard, open_yard
 
 from millrace import Flow
+from millrace.errors import NotFound
+from millrace.schema.runs import FlowRun
 from millrace.schema.states import SetState, StateType, named
 
 HARD = {
@@ -92,6 +99,97 @@ def test_hooks_run_in_the_child_on_every_way_out(yard: Yard) -> None:
         assert {(entry["hooked"], entry["name"], entry["flow"]) for entry in hooks} == {
             (str(run.id), run.name, "hooked how")
         }
+
+
+KILLED = """
+from millrace import get_run_logger
+from millrace.runtime import flow_run
+
+def noted(flow, run, state):
+    get_run_logger().info("hook of %s says %s", run.name, state.name)
+    print("printed by the hook of", flow_run.name)
+    note(f"hook {state.type.value}", flow=flow.name, hooked=str(run.id), message=state.message, mine=os.getpid())
+
+async def anoted(flow, run, state):
+    noted(flow, run, state)
+
+@flow(name="killed", on_crashed=[noted, anoted], on_failure=[noted], on_cancellation=[noted], log_prints=True)
+def job(how: str):
+    note("begin")
+    if how == "left":
+        os._exit(3)
+    if how == "self":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "stuck":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    time.sleep(300)
+"""
+
+
+def _hooks_of(yard: Yard, run: FlowRun) -> list[dict[str, Any]]:
+    return [entry for entry in yard.entries(run) if entry["what"].startswith("hook")]
+
+
+@pytest.mark.parametrize("how", ["killed", "self", "left", "terminated"])
+def test_hooks_of_a_run_whose_process_died_are_called_all_the_same(yard: Yard, how: str) -> None:
+    deployment = yard.deployment(KILLED)
+    yard.start_worker()
+    run = yard.run(deployment, how=how)
+    yard.until(lambda: yard.entries(run, "begin"), 60)
+    pid = yard.entries(run, "begin")[0]["pid"]
+    if how in ("killed", "terminated"):
+        os.kill(pid, signal.SIGKILL if how == "killed" else signal.SIGTERM)
+    assert yard.wait(run, seconds=60).state_type is StateType.CRASHED
+    yard.until(lambda: len(_hooks_of(yard, run)) >= 2, 60)
+    yard.until(lambda: not (yard.home / "runs" / str(run.id) / "job.json").exists(), 60)
+    hooks = _hooks_of(yard, run)
+    assert [(entry["what"], entry["flow"], entry["hooked"]) for entry in hooks] == [
+        ("hook CRASHED", "killed", str(run.id))
+    ] * 2
+    assert ("signal 9" if how in ("killed", "self") else "code 3" if how == "left" else "") in hooks[0]["message"]
+    assert {entry["mine"] == pid for entry in hooks} == {how == "terminated"}, "in a process of their own"
+    texts = [log.message.strip() for log in yard.logs(run)]
+    assert texts.count(f"hook of {run.name} says Crashed") == 2, texts
+    assert texts.count(f"printed by the hook of {run.name}") == 2, texts
+    assert not yard.labelled(run)
+
+
+def test_hooks_of_a_run_that_had_to_be_killed_when_it_was_cancelled(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLRACE_CANCEL_GRACE_SECONDS", "1")
+    deployment = yard.deployment(KILLED)
+    yard.start_worker()
+    run = yard.run(deployment, how="stuck")
+    yard.until(lambda: yard.entries(run, "begin"), 60)
+    yard.client.set_flow_run_state(run.id, SetState(state=named("Cancelling")))
+    assert yard.wait(run, seconds=60).state_type is StateType.CANCELLED
+    yard.until(lambda: _hooks_of(yard, run), 60)
+    yard.until(lambda: not (yard.home / "runs" / str(run.id) / "job.json").exists(), 60)
+    assert [entry["what"] for entry in _hooks_of(yard, run)] == ["hook CANCELLED"]
+
+
+def test_hooks_of_a_served_run_whose_process_was_killed(yard: Yard) -> None:
+    file = yard.code / "served_flow.py"
+    made = f"LEDGER = {str(yard.ledger_file)!r}\n{LEDGER}\n{KILLED}\n"
+    file.write_text(made + 'if __name__ == "__main__":\n    job.serve("here", parameters={"how": "killed"})\n')
+    yard._spawn("serve", [sys.executable, str(file)])
+    served = None
+
+    def found() -> bool:
+        nonlocal served
+        with contextlib.suppress(NotFound):
+            served = yard.client.read_deployment_by_name("killed", "here")
+        return served is not None
+
+    yard.until(found, 60)
+    assert served is not None
+    run = yard.run(served.id)
+    yard.until(lambda: yard.entries(run, "begin"), 60)
+    os.kill(yard.entries(run, "begin")[0]["pid"], signal.SIGKILL)
+    assert yard.wait(run, seconds=60).state_type is StateType.CRASHED
+    yard.until(lambda: len(_hooks_of(yard, run)) == 2, 60)
 
 
 def test_a_worker_takes_all_items_of_a_generator(yard: Yard) -> None:

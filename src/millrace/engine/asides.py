@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
-from millrace.engine.context import run_thread
+from millrace.engine.context import FlowRunContext, TaskRunContext, run_thread
+from millrace.engine.logs import prints_logged
 from millrace.engine.tracebacks import log_failure
 
 Aside = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -48,24 +49,31 @@ def asides(log: logging.Logger, what: str, calls: list[Aside]) -> Any:
         calls: the functions, each with its arguments.
     """
     answer: Any = None
-    for fn, args in calls:
-        try:
-            answer = aside(fn, *args)
-        except Exception as error:
-            answer = _failed(log, what, fn, error)
+    with prints_logged(_logs_prints()):
+        for fn, args in calls:
+            try:
+                answer = aside(fn, *args)
+            except Exception as error:
+                answer = _failed(log, what, fn, error)
     return answer
 
 
 async def aasides(log: logging.Logger, what: str, calls: list[Aside]) -> Any:
     """The same where coroutines can be awaited."""
     answer: Any = None
-    for fn, args in calls:
-        try:
-            answer = fn(*args)
-            answer = await answer if inspect.isawaitable(answer) else answer
-        except Exception as error:
-            answer = _failed(log, what, fn, error)
+    with prints_logged(_logs_prints()):
+        for fn, args in calls:
+            try:
+                answer = fn(*args)
+                answer = await answer if inspect.isawaitable(answer) else answer
+            except Exception as error:
+                answer = _failed(log, what, fn, error)
     return answer
+
+
+def _logs_prints() -> bool:
+    run = TaskRunContext.get() or FlowRunContext.get()
+    return run is not None and run.log_prints
 
 
 def _failed(log: logging.Logger, what: str, fn: Callable[..., Any], error: Exception) -> bool:

@@ -11,8 +11,13 @@ from millrace import settings
 from millrace.engine.async_generators import aexhausted
 from millrace.engine.beginning import Beginning, Wish, holder
 from millrace.engine.calls import conclude, session_of
+from millrace.engine.context import FlowRunContext
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
 from millrace.engine.generators import exhausted
+from millrace.engine.hooks import call_hook, hooks_for
+from millrace.engine.logs import Spool, belong_to
+from millrace.engine.recorder import recorder
+from millrace.engine.stopping import STOP_SECONDS
 from millrace.errors import NotFound
 from millrace.schema.runs import FlowRun, FlowRunCreate, Lease
 from millrace.schema.states import SetState, State, named
@@ -67,6 +72,28 @@ def run_claimed(flow: FlowLike, flow_run: FlowRun, lease: Lease | None, client: 
     if flow.isgenerator:
         return asyncio.run(aexhausted(session)) if flow.isasync else exhausted(session)
     return asyncio.run(session.arun()) if flow.isasync else session.run()
+
+
+def call_hooks_of(flow: FlowLike, flow_run: FlowRun, client: Client) -> None:
+    """Calls the hooks of the state that a run has ended in, for a process that could not call them itself.
+
+    Args:
+        flow: the flow; a notebook has no hooks.
+        flow_run: the run, which has ended.
+        client: the connection to its server.
+    """
+    state = flow_run.state
+    hooks = hooks_for(flow, state.type) if state is not None and state.is_final() else []
+    if state is None or not hooks:
+        return
+    spool = Spool(settings.current().run_directory(flow_run.id) / f"{flow_run.attempt}.hooks.log.jsonl")
+    context = FlowRunContext(flow, flow_run, flow_run.parameters, client, client, None, spool, flow.logs_prints(None))
+    belong_to(context)
+    recorder()  # its handler is in place before the first line
+    for hook in hooks:
+        call_hook(hook, flow, context, state)
+    recorder().flush(STOP_SECONDS, logs=True)
+    spool.close()
 
 
 def take_up(flow: FlowLike, flow_run: FlowRun, client: Client) -> State:

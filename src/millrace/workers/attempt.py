@@ -12,7 +12,7 @@ from typing import Any
 from millrace import settings
 from millrace.errors import Busy, MillraceError, ServerUnavailable
 from millrace.schema.states import named
-from millrace.workers import output
+from millrace.workers import aftermath, output
 from millrace.workers.ending import propose, settle
 from millrace.workers.execution import Execution
 from millrace.workers.jobs import Job
@@ -34,10 +34,16 @@ class Attempt:
             environment; the lease is extended meanwhile.
         client: the client.
         on_end: called when it is settled.
+        hooks: starts what calls the hooks that its process could not call.
     """
 
     def __init__(
-        self, job: Job, start: Callable[[], Execution], client: Any, on_end: Callable[[Attempt], None]
+        self,
+        job: Job,
+        start: Callable[[], Execution],
+        client: Any,
+        on_end: Callable[[Attempt], None],
+        hooks: Callable[[], Execution],
     ) -> None:
         self.job = job
         self.cancelling = False
@@ -45,6 +51,7 @@ class Attempt:
         self._start = start
         self._client = client
         self._on_end = on_end
+        self._hooks = hooks
         self._deadline: float | None = None
         self._lost = False
         self._left_alone = threading.Event()
@@ -107,9 +114,12 @@ class Attempt:
         self._settle(execution, tail, reason)
 
     def _settle(self, execution: Execution, tail: output.OutputTail | None, reason: str | None) -> None:
+        def hooks() -> None:
+            aftermath.follow(self.job, self._hooks, self._left_alone.is_set)
+
         while not self._left_alone.is_set():
             try:
-                settle(self.job, execution, self._client, tail, reason, ours=not self._lost)
+                settle(self.job, execution, self._client, tail, reason, ours=not self._lost, hooks=hooks)
             except (ServerUnavailable, Busy):
                 # The note stays until the server has heard; whoever works here then tells it.
                 self._left_alone.wait(1.0)

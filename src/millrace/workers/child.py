@@ -99,7 +99,7 @@ def main() -> int:
         jobs.sign_in(flow_run_id, lease.attempt)
     client = ChildClient(plugins.load("millrace.client.locate:connect")().endpoint, lease=lease)
     try:
-        code = _run(client, flow_run_id, lease)
+        code = _hooks(client, flow_run_id) if os.environ.get(jobs.HOOKS) else _run(client, flow_run_id, lease)
     except Terminated:
         code = NOT_COMPLETED
     if ChildClient.terminated:
@@ -125,9 +125,7 @@ def _die_of_it() -> None:
 def _run(client: ChildClient, flow_run_id: UUID, lease: Lease | None) -> int:
     flow_run = client.read_flow_run(flow_run_id)
     try:
-        deployment = _deployment(client, flow_run)
-        directory = steps.pull(deployment, flow_run)
-        runnable = entrypoints.load(str(deployment.entrypoint), directory, made_of=_of_function)
+        runnable = _loaded(client, flow_run)
     except Terminated:
         raise
     except BaseException as error:
@@ -135,6 +133,21 @@ def _run(client: ChildClient, flow_run_id: UUID, lease: Lease | None) -> int:
     builtins.print = _print_once(builtins.print)
     state = runnable.run_claimed(flow_run, lease, client)
     return COMPLETED if state.is_completed() or not state.is_final() else NOT_COMPLETED
+
+
+def _loaded(client: ChildClient, flow_run: FlowRun) -> entrypoints.Runnable:
+    deployment = _deployment(client, flow_run)
+    directory = steps.pull(deployment, flow_run)
+    return entrypoints.load(str(deployment.entrypoint), directory, made_of=_of_function)
+
+
+def _hooks(client: ChildClient, flow_run_id: UUID) -> int:
+    """Call the hooks of the state that a run has ended in: the process that ran it could not."""
+    flow_run = client.read_flow_run(flow_run_id)
+    runnable = _loaded(client, flow_run)
+    builtins.print = _print_once(builtins.print)
+    plugins.load("millrace.engine.running:call_hooks_of")(runnable, flow_run, client)
+    return COMPLETED
 
 
 def _of_function(function: Callable[..., Any]) -> entrypoints.Runnable:

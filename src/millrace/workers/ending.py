@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from millrace.schema.fields import now
 from millrace.schema.runs import ExtendLeases, FlowRun, ReleaseLease
 from millrace.schema.states import SetState, SetStateStatus, State, StateType, named, scheduled
 from millrace.workers import output
+from millrace.workers.aftermath import owed
 from millrace.workers.execution import Execution
 from millrace.workers.jobs import Job
 
@@ -31,6 +33,7 @@ def settle(
     reason: str | None = None,
     *,
     ours: bool = True,
+    hooks: Callable[[], None] = lambda: None,
 ) -> None:
     """Send what is left of a job's logs, end what is left of its processes, and report its state if it did not.
 
@@ -41,6 +44,7 @@ def settle(
         tail: its raw output; None: not kept.
         reason: why it ended, if the worker knows better than the exit code.
         ours: the run is still this attempt's; otherwise nothing is reported.
+        hooks: has the hooks called that its process could not call.
 
     Raises:
         ServerUnavailable: nobody answers: settle it again later.
@@ -53,7 +57,10 @@ def settle(
         job.forget()
         return
     with contextlib.suppress(Conflict, NotFound):  # the run is no longer ours
-        _report(job, execution, fenced, reason)
+        ended = _report(job, execution, fenced, reason)
+        if ended is not None and owed(ended, execution.code):
+            hooks()
+            ship_logs(job, client, tail)
     job.forget()
 
 
@@ -79,25 +86,29 @@ def ship_logs(job: Job, client: Any, tail: output.OutputTail | None) -> None:
         log.warning("Log lines of run %s were refused: %s", job.flow_run_name, error)
 
 
-def _report(job: Job, execution: Execution, client: Any, reason: str | None) -> None:
+def _report(job: Job, execution: Execution, client: Any, reason: str | None) -> StateType | None:
+    """Make the state of a run true; what it has ended in, if that is news."""
     flow_run: FlowRun = client.read_flow_run(job.flow_run_id)
     state = flow_run.state
     if state is None or state.is_final() or (job.lease is not None and flow_run.attempt != job.attempt):
-        return
+        return None
     text, code = reason or execution.described(), execution.code
     if state.type is StateType.CANCELLING:
-        propose(client, job, named("Cancelled", reason or "The run was cancelled; all of its processes are gone."))
-    elif state.type is StateType.PENDING and (code is None or code < 0) and job.attempt < STARTS:
+        cancelled = named("Cancelled", reason or "The run was cancelled; all of its processes are gone.")
+        return StateType.CANCELLED if propose(client, job, cancelled) else None
+    if state.type is StateType.PENDING and (code is None or code < 0) and job.attempt < STARTS:
         release(client, job, f"{text} It had not begun.")
     elif state.type is StateType.PENDING:
-        propose(client, job, named("Crashed", f"{text} It had not begun: see its output in the logs."))
+        unbegun = named("Crashed", f"{text} It had not begun: see its output in the logs.")
+        return StateType.CRASHED if propose(client, job, unbegun) else None
     elif state.type is StateType.RUNNING or (state.is_paused() and not state.is_suspended()):
-        _crashed(client, job, flow_run, text)
+        return _crashed(client, job, flow_run, text)
     elif state.type is StateType.SCHEDULED or state.is_suspended():
         let_go(client, job)  # it slept until its retry, or was suspended: anybody may take it when it is due
+    return None
 
 
-def _crashed(client: Any, job: Job, flow_run: FlowRun, text: str) -> None:
+def _crashed(client: Any, job: Job, flow_run: FlowRun, text: str) -> StateType | None:
     policy = flow_run.empirical_policy
     retries = policy.retries if policy.retries is not None else policy.max_retries
     if flow_run.run_count <= retries:
@@ -105,8 +116,8 @@ def _crashed(client: Any, job: Job, flow_run: FlowRun, text: str) -> None:
         again = scheduled(now() + timedelta(seconds=delay), "AwaitingRetry", f"{text} It is tried again.")
         if propose(client, job, again):
             let_go(client, job)
-            return
-    propose(client, job, named("Crashed", text))
+            return None
+    return StateType.CRASHED if propose(client, job, named("Crashed", text)) else None
 
 
 def propose(client: Any, job: Job, state: State) -> bool:

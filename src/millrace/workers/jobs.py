@@ -19,6 +19,8 @@ from millrace.schema.runs import Lease
 from millrace.workers import tree
 
 NOTE = "job.json"
+HOOKS = "MILLRACE__HOOKS"
+"""Tells a process of a run to call the hooks of the state that the run has ended in, and nothing else."""
 
 
 class Job(Model):

@@ -18,7 +18,7 @@ from millrace.errors import InvalidInput
 from millrace.schema.fields import Model
 from millrace.workers import tree
 from millrace.workers.execution import Variables
-from millrace.workers.jobs import Job
+from millrace.workers.jobs import HOOKS, Job
 from millrace.workers.launch import Launch, Running, Stranger, spawn
 from millrace.workers.process_execution import ProcessExecution
 from millrace.workers.variables import Environment
@@ -59,7 +59,7 @@ class ProcessVariables(Model):
     )
 
 
-OWN = (LEASE, RUN_ID, PREFECT_RUN_ID, tree.LABEL)
+OWN = (LEASE, RUN_ID, PREFECT_RUN_ID, HOOKS, tree.LABEL)
 """The variables of one job, which no other inherits."""
 
 

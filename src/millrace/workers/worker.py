@@ -31,7 +31,7 @@ from millrace.schema.runs import (
     StateTypeCondition,
 )
 from millrace.schema.states import StateType
-from millrace.workers import claims, jobs
+from millrace.workers import aftermath, claims, jobs
 from millrace.workers.attempt import Attempt
 from millrace.workers.claims import Claimed, Leased, Polled, Source
 from millrace.workers.ending import release
@@ -246,7 +246,10 @@ class Worker:
         if self._stopping.is_set() and lease is not None:
             self._try(lambda: release(fenced, job, "the worker was stopped"))
             return
-        self._watch(Attempt(job, lambda: self._start(client, claimed, job), client, self._ended))
+        self._watch(self._attempt(client, job, lambda: self._start(client, claimed, job)))
+
+    def _attempt(self, client: Any, job: jobs.Job, start: Callable[[], Execution]) -> Attempt:
+        return Attempt(job, start, client, self._ended, lambda: aftermath.begin(self._kind, client, job))
 
     def _start(self, client: Any, claimed: Claimed, job: jobs.Job) -> Execution:
         config: Any = configured(self._kind.variables, claimed.template, claimed.deployment, claimed.flow_run)
@@ -288,7 +291,7 @@ class Worker:
             execution = self._kind.find(job)
             job.write()
             log.info("Taking over run %s.", job.flow_run_name)
-            self._watch(Attempt(job, partial(_found, execution), client, self._ended))
+            self._watch(self._attempt(client, job, partial(_found, execution)))
 
     # -- care: leases, cancellation, heartbeats
 
