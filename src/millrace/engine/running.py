@@ -14,7 +14,7 @@ from millrace.engine.calls import conclude, session_of
 from millrace.engine.context import FlowRunContext
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
 from millrace.engine.generators import exhausted
-from millrace.engine.hooks import call_hook, hooks_for
+from millrace.engine.hooks import Hooked, call_hook
 from millrace.engine.logs import Spool, belong_to
 from millrace.engine.recorder import recorder
 from millrace.engine.stopping import STOP_SECONDS
@@ -83,14 +83,13 @@ def call_hooks_of(flow: FlowLike, flow_run: FlowRun, client: Client) -> None:
         client: the connection to its server.
     """
     state = flow_run.state
-    hooks = hooks_for(flow, state.type) if state is not None and state.is_final() else []
-    if state is None or not hooks:
+    if state is None or not state.is_final() or not isinstance(flow, Hooked):
         return
     spool = Spool(settings.current().run_directory(flow_run.id) / f"{flow_run.attempt}.hooks.log.jsonl")
     context = FlowRunContext(flow, flow_run, flow_run.parameters, client, client, None, spool, flow.logs_prints(None))
     belong_to(context)
     recorder()  # its handler is in place before the first line
-    for hook in hooks:
+    for hook in flow.hooks(state.type):
         call_hook(hook, flow, context, state)
     recorder().flush(STOP_SECONDS, logs=True)
     spool.close()
