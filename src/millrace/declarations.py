@@ -68,7 +68,10 @@ class Declaration:
 
     @cached_property
     def _expressions(self) -> Expressions:
-        return Expressions(self.module)
+        named = {node.name for node in ast.walk(self.module) if isinstance(node, ast.alias)}
+        said = not named.isdisjoint(("Secret", "millrace"))
+        own = {"Secret": plugins.load("millrace.engine.secrets:Secret")} if said else {}
+        return Expressions(self.module, own)
 
     def options(self, wanted: Iterable[str]) -> dict[str, Any]:
         """The options given to `flow(...)`, as far as their values can be read; the name is always there.

@@ -14,10 +14,12 @@ import operator
 import pathlib
 import typing
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import pydantic
 
 # What an annotation may name and still be understood without the file's own imports.
 _TYPES: dict[str, Any] = {
@@ -35,6 +37,21 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
+_HIDING = {"SecretStr": pydantic.SecretStr, "SecretBytes": pydantic.SecretBytes, "Secret": pydantic.Secret}
+
+
+@dataclass(frozen=True)
+class _Hiding:
+    """What a file gets when it imports pydantic or this package: the types of secrets, and nothing else."""
+
+    types: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.types:
+            return self.types[name]
+        raise AttributeError(name)
+
+
 class Unreadable(Exception):
     """An expression has no value that its text alone tells."""
 
@@ -45,9 +62,11 @@ class Expressions:
 
     Args:
         module: the whole file.
+        own: the types that `from millrace import` gives it.
     """
 
     module: ast.Module
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _constants(self) -> dict[str, ast.expr | None]:
@@ -106,15 +125,16 @@ class Expressions:
     def _names(self) -> dict[str, Any]:
         """The names of types: built in, and imported from the modules that hold them."""
         found = dict(_TYPES)
+        modules = {**_MODULES, "pydantic": _Hiding(_HIDING), "millrace": _Hiding(self.own)}
         for node in ast.walk(self.module):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    if alias.name in _MODULES and "." not in (alias.asname or alias.name):
-                        found[alias.asname or alias.name] = _MODULES[alias.name]
-            elif isinstance(node, ast.ImportFrom) and node.module in _MODULES:
+                    if alias.name in modules and "." not in (alias.asname or alias.name):
+                        found[alias.asname or alias.name] = modules[alias.name]
+            elif isinstance(node, ast.ImportFrom) and node.module in modules:
                 for alias in node.names:
-                    if hasattr(_MODULES[node.module], alias.name):
-                        found[alias.asname or alias.name] = getattr(_MODULES[node.module], alias.name)
+                    if hasattr(modules[node.module], alias.name):
+                        found[alias.asname or alias.name] = getattr(modules[node.module], alias.name)
         return found
 
     def type(self, node: ast.expr) -> Any:

@@ -34,8 +34,9 @@ from millrace.engine.deployable import Deployable
 from millrace.engine.futures import TaskFuture
 from millrace.engine.generators import FlowGenerator
 from millrace.engine.hooks import HOOKS, FlowHooked, Hook
-from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable, run_name
+from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable
 from millrace.engine.results import keeps
+from millrace.engine.run_names import run_name
 from millrace.engine.runners import TaskRunner
 from millrace.engine.tracing import Visualized, current
 from millrace.engine.whereabouts import reduced, twin
@@ -169,6 +170,7 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
                 raise ValueError(f"the flow {self.name!r} has a parameter {reserved!r}, which the call itself uses")
         if self.should_validate_parameters and not forward(self.fn):
             self.signature.model  # noqa: B018 - an annotation that cannot be checked is an error here
+        self.signature.secret_defaults  # noqa: B018 - a secret written into the code is an error here
         self._entrypoint = f"{module_or_file(self.fn)}:{getattr(self.fn, '__name__', self.name)}"
         self._storage: Any = None
 

@@ -18,8 +18,10 @@ from millrace import declarations, entrypoints
 from millrace.client.locate import connect
 from millrace.engine.tracebacks import own
 from millrace.entrypoints import Entrypoint
-from millrace.errors import EntrypointError, InvalidInput, MillraceError, MissingFlow, UnspecifiedFlow
+from millrace.errors import EntrypointError, InvalidInput, MillraceError
 from millrace.flows import Flow
+from millrace.selection import checked_name, shown
+from millrace.selection import select_flow as select_flow
 from millrace.workers import steps
 
 if TYPE_CHECKING:
@@ -252,7 +254,7 @@ def load_flows_from_script(path: str | os.PathLike[str]) -> set[Flow[Any, Any]]:
     Raises:
         EntrypointError: it is not there, or raises: the message names its line.
     """
-    return set(entrypoints.flows_in(_run(Path(path))).values())
+    return set(entrypoints.flows_in(_run(path)).values())
 
 
 def load_flow_from_script(path: str | os.PathLike[str], flow_name: str | None = None) -> Flow[Any, Any]:
@@ -267,13 +269,16 @@ def load_flow_from_script(path: str | os.PathLike[str], flow_name: str | None = 
         MissingFlow: it holds no such flow.
         UnspecifiedFlow: it defines several and no name is given.
     """
-    module = _run(Path(path))
+    checked_name(flow_name)
+    module = _run(path)
     flows = entrypoints.flows_in(module) if flow_name else entrypoints.own_flows(module)
     return select_flow(flows.values(), flow_name, f"in script {str(path)!r}")
 
 
-def _run(path: Path) -> Any:
-    file = path.expanduser().absolute()
+def _run(path: str | os.PathLike[str]) -> Any:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInput(f"The path of a script is wanted, not {shown(path)}.")
+    file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise EntrypointError(f"There is no script {str(path)!r}: {file} is not a file.", str(file))
     return entrypoints.execute(file)
@@ -294,6 +299,11 @@ def load_flow_from_text(script_contents: str | bytes, flow_name: str | None = No
         MissingFlow: it holds no such flow.
         UnspecifiedFlow: it holds several and no name is given.
     """
+    if not isinstance(script_contents, str | bytes):
+        raise InvalidInput(
+            f"The text of a script is wanted, not {shown(script_contents)}. For files there is load_flow_from_script."
+        )
+    checked_name(flow_name)
     text = script_contents.decode() if isinstance(script_contents, bytes) else script_contents
     with _texts, tempfile.TemporaryDirectory(prefix="millrace-text-") as directory:
         file = Path(directory) / "flow_script.py"
@@ -307,39 +317,6 @@ def load_flow_from_text(script_contents: str | bytes, flow_name: str | None = No
         linecache.cache[str(file)] = (len(text), None, text.splitlines(keepends=True), str(file))
         flow.version  # noqa: B018 - read while the file is there
         return flow
-
-
-def select_flow(
-    flows: Iterable[Flow[Any, Any]], flow_name: str | None = None, from_message: str | None = None
-) -> Flow[Any, Any]:
-    """The only flow of several, or the one of a name.
-
-    Args:
-        flows: where to choose from.
-        flow_name: its name.
-        from_message: where the flows come from, for messages: "in script 'etl.py'".
-
-    Raises:
-        MissingFlow: there are none, or none of this name.
-        UnspecifiedFlow: there are several that fit.
-
-    Example:
-        >>> select_flow([])
-        Traceback (most recent call last):
-        millrace.errors.MissingFlow: No flow was found. Decorate a function with @flow.
-    """
-    found = list({id(one): one for one in flows}.values())
-    where = f" {from_message}" if from_message else ""
-    names = ", ".join(repr(name) for name in sorted({one.name for one in found}))
-    if not found:
-        raise MissingFlow(f"No flow was found{where}. Decorate a function with @flow.")
-    chosen = [one for one in found if one.name == flow_name] if flow_name else found
-    if not chosen:
-        raise MissingFlow(f"No flow {flow_name!r} was found{where}. There is: {names}.")
-    if len(chosen) > 1:
-        remedy = f"Several are called {flow_name!r}" if flow_name else f"Give the name of one of them: {names}"
-        raise UnspecifiedFlow(f"{len(chosen)} flows were found{where}. {remedy}.")
-    return chosen[0]
 
 
 # -- by deployment

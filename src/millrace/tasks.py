@@ -16,8 +16,10 @@ from millrace.engine.declared import NotSet, awaited, generates, wrap
 from millrace.engine.futures import FutureList, TaskFuture
 from millrace.engine.hooks import HOOKS, Hook, Hooked
 from millrace.engine.mapping import calls_of
-from millrace.engine.parameters import RESERVED, Signature, filled
+from millrace.engine.parameters import RESERVED, Signature
 from millrace.engine.protocol import TaskPlan
+from millrace.engine.run_names import filled
+from millrace.engine.storage_keys import check_key
 from millrace.engine.submission import arun_task, run_task, submit_task
 from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_generators import task_items
@@ -171,6 +173,9 @@ class Task(Hooked, Generic[P, R]):
         for reserved in RESERVED:
             if reserved in self.signature.parameters:
                 raise ValueError(f"the task {self.name!r} has a parameter {reserved!r}, which the call itself uses")
+        self.signature.secret_defaults  # noqa: B018 - a secret written into the code is an error here
+        if self.result_storage_key is not None:
+            check_key(self.result_storage_key, self.signature.parameters, self.name)
         self.task_key = f"{getattr(fn, '__qualname__', self.name).split('.')[-1]}-{code_hash(fn)}"
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -380,6 +380,8 @@ def test_mistakes_show_where_they_are_written() -> None:
     for options, message in [
         ({"result_storage": "s3-bucket/prod"}, "neither a URL"),
         ({"result_storage": "s3://me:canary@bucket"}, "holds more than a place"),
+        ({"result_storage": "foo://bucket/x"}, "fsspec knows no foo://"),
+        ({"result_storage": "http://host/x"}, "can only be read"),
         ({"result_serializer": "yaml"}, "there is no serializer 'yaml'"),
     ]:
         with pytest.raises(InvalidInput, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
+from buckets import bucket
 from millrace import (
     INPUTS,
     NO_CACHE,
@@ -42,6 +44,7 @@ from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.engine.context import FlowRunContext
 from millrace.engine.recorder import recorder
+from millrace.errors import InvalidInput, RunCancelled, RunCrashed
 from millrace.schema.graphs import RunGraph
 from millrace.schema.runs import TaskRun
 from millrace.schema.states import StateType
@@ -311,8 +314,105 @@ def test_results_under_a_key_of_their_own(client: Client, tmp_path: Path) -> Non
     in_flow(reports)
     kept = sorted(path.name for path in (tmp_path / "kept" / "flow of reports").iterdir())
     assert kept == ["Monday-report-0.json", "Tuesday-report-1.json"]
-    state = report.with_options(result_storage_key="{parameters[nonsense]}")("x", return_state=True)
-    assert state.name == "Failed" or "nonsense" in str(state.message) or state.name == "Completed"
+    alone = report.with_options(result_storage_key="{flow_run.name}/{parameters[day]}")
+    state = alone("Friday", return_state=True)
+    assert state.name == "Failed" and "it belongs to no flow run" in str(state.message)
+    with pytest.raises(InvalidInput, match="it belongs to no flow run"):
+        alone.submit("Friday").result()
+    several = report.with_options(result_storage_key="{parameters[day][month]}-{parameters[day][on]:%d}")
+    in_flow(lambda: several({"month": "May", "on": datetime.date(2026, 5, 9)}))
+    assert (tmp_path / "kept" / "May-09").is_file()
+    state = several({"month": "May"}, return_state=True)
+    assert state.name == "Failed" and "which this run does not have (KeyError" in str(state.message)
+
+
+def test_a_key_of_its_own_names_the_result_where_caching_is_off(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(result_storage=tmp_path, result_storage_key="of-{parameters[n]}")
+    def kept(n: int) -> int:
+        return n
+
+    monkeypatch.setenv("MILLRACE_TASK_DISABLE_CACHING", "true")
+    settings.current.cache_clear()
+    assert [kept(1), kept(1, return_state=True).name] == [1, "Completed"]
+    monkeypatch.undo()
+    settings.current.cache_clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["of-1"]
+    assert kept(1, return_state=True).name == "Cached"
+
+
+def test_cached_results_in_a_bucket_are_found_by_another_process(client: Client, tmp_path: Path) -> None:
+    program = tmp_path / "bucket_steps.py"
+    program.write_text(
+        "import sys\nfrom millrace import flow, task, INPUTS\n"
+        "@task(cache_policy=INPUTS, result_storage=sys.argv[1] + '/cache')\n"
+        "def slow(n):\n    print('computing')\n    return {'n': n}\n"
+        "@flow\ndef steps():\n    state = slow.submit(4, return_state=True)\n    print(state.name, state.result())\n"
+        "if __name__ == '__main__':\n    steps()\n"
+    )
+
+    def run(place: str) -> str:
+        command = [sys.executable, str(program), place]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=110).stdout
+
+    with bucket() as place:
+        assert run(place).splitlines() == ["computing", "Completed {'n': 4}"]
+        assert run(place).splitlines() == ["Cached {'n': 4}"]
+        recorder().flush()
+        runs = client.read_task_runs(task_runs={"name": {"any_": ["slow-0"]}}, sort="EXPECTED_START_TIME_DESC", limit=2)
+        for one in runs:
+            assert one.state is not None and one.state.data["storage_key"].startswith(f"{place}/cache/")
+            assert one.state.result() == {"n": 4}
+
+
+@pytest.mark.parametrize("runner", [ThreadPoolTaskRunner, InlineTaskRunner])
+@pytest.mark.parametrize(
+    ("stop", "expected", "name"), [(KeyboardInterrupt, RunCancelled, "Cancelled"), (SystemExit, RunCrashed, "Crashed")]
+)
+def test_a_submitted_task_that_leaves_ends_itself_only(
+    client: Client, runner: Any, stop: type[BaseException], expected: type[Exception], name: str
+) -> None:
+    @task
+    def leaves() -> None:
+        raise stop(4)
+
+    @task
+    async def aleaves() -> None:
+        raise stop(4)
+
+    seen: list[Any] = []
+
+    def body() -> Any:
+        for one in (leaves, aleaves):
+            future = one.submit()
+            with pytest.raises(expected) as caught:
+                future.result()
+            assert type(caught.value.__cause__) is stop
+            assert type(future.result(raise_on_failure=False)) is expected
+            seen.append(future.state.name)
+        return add(1)
+
+    thread_of_its_own: list[Any] = []
+    thread = threading.Thread(target=lambda: thread_of_its_own.append(in_flow(body, task_runner=runner)[0]))
+    thread.start()
+    thread.join(60)
+    assert (thread_of_its_own, seen) == ([2], [name, name])
+
+
+def test_ctrl_c_during_an_inline_task_stops_the_flow(client: Client, tmp_path: Path) -> None:
+    program = tmp_path / "inline_steps.py"
+    program.write_text(
+        "import os, signal, time\nfrom millrace import flow, task, InlineTaskRunner\n"
+        "@task\ndef slow():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
+        "@flow(task_runner=InlineTaskRunner, name='stopped inline')\n"
+        "def steps():\n    slow.submit()\n    print('went on')\n"
+        "try:\n    steps()\nexcept KeyboardInterrupt:\n    print('stopped')\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=110)
+    assert done.stdout.split() == ["stopped"], done.stderr
+    run = client.read_flow_runs(flows={"name": {"any_": ["stopped inline"]}}, limit=1)[0]
+    assert run.state_type is StateType.CANCELLED
 
 
 def test_a_result_that_is_not_held_in_memory_is_read_again(client: Client, tmp_path: Path) -> None:

@@ -173,3 +173,58 @@ def test_a_secret_that_is_not_there_is_said(yard: Yard) -> None:
     assert run.state_type is StateType.FAILED
     assert run.state is not None
     assert "No secret is named 'gone'" in str(run.state.message)
+
+
+HIDDEN = """
+from millrace import Secret
+from pydantic import BaseModel, SecretStr
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+@task
+def use(key: SecretStr, at: Secret = "secret:db"):
+    return [len(key.get_secret_value()), len(at.get())]
+
+@flow(log_prints=True)
+def job(
+    pw: SecretStr, login: Login, keys: list[SecretStr] = [], at: Secret = "secret:db", own: SecretStr = "in the code"
+):
+    print("values", pw.get_secret_value(), login.password.get_secret_value(), login)
+    note("done", pw=len(pw.get_secret_value()), password=len(login.password.get_secret_value()), at=len(at.get()),
+         keys=[len(key.get_secret_value()) for key in keys], own=own.get_secret_value(), task=use(pw))
+"""
+
+
+@pytest.mark.parametrize("enforced", [True, False], ids=["enforced", "not enforced"])
+def test_what_pydantic_hides_comes_by_reference_too(yard: Yard, enforced: bool) -> None:
+    Secret(CANARY).save("db")
+    Secret(OTHER).save("other")
+    given = {"login": {"user": "u", "password": "secret:other"}, "keys": ["secret:db", "secret:other"]}
+    deployed = yard.deployment(HIDDEN, parameters=given, enforce_parameter_schema=enforced)
+    stored = yard.client.read_deployment(deployed)
+    assert stored.parameters == given
+    assert "in the code" not in str(stored.parameter_openapi_schema)
+    for plain in (
+        {"pw": "canary-typed"},
+        {"login": {"user": "u", "password": "canary-typed"}},
+        {"keys": ["canary-typed"]},
+    ):
+        with pytest.raises(ParameterError, match="secret:NAME") as caught:
+            yard.run(deployed, **{"pw": "secret:db", **plain})
+        assert "canary" not in str(caught.value)
+        with pytest.raises(ParameterError, match="secret:NAME"):
+            run_deployment(deployed, parameters={"pw": "secret:db", **plain}, timeout=0)
+    yard.start_worker()
+    run = yard.wait(yard.run(deployed, pw="secret:db"), seconds=120)
+    assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
+    assert run.parameters == {"pw": "secret:db", **given}
+    (entry,) = yard.entries(run, "done")
+    lengths = {"pw": len(CANARY), "password": len(OTHER), "at": len(CANARY), "keys": [len(CANARY), len(OTHER)]}
+    assert {key: entry[key] for key in lengths} == lengths
+    assert (entry["own"], entry["task"]) == ("in the code", [len(CANARY), len(CANARY)])
+    said = "values ******** ******** user='u' password=SecretStr('**********')"
+    yard.until(lambda: said in {log.message.strip() for log in yard.logs(run)})
+    (yard.code / "ledger.jsonl").unlink()
+    nowhere(yard, CANARY, OTHER, "canary-typed")

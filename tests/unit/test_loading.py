@@ -57,6 +57,37 @@ def write(name: str, text: str) -> Path:
     return path
 
 
+def test_what_is_no_script_no_flow_and_no_name() -> None:
+    given: Any
+    for given, says in ((None, "not from None"), (flow(lambda: 1), "list of flows"), ([1], "1 .int. is none")):
+        with pytest.raises(InvalidInput, match=says):
+            select_flow(given)
+    for load in (load_flow_from_script, load_flows_from_script, load_flow_from_text):
+        with pytest.raises(InvalidInput, match=r"is wanted, not 5 \(int\)"):
+            load(5)  # type: ignore[operator]
+    for wrong in (lambda: select_flow([], 5), lambda: load_flow_from_text("", 5)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match=r"The name of a flow is a text, not 5 \(int\)"):
+            wrong()
+
+
+def test_secrets_are_seen_without_running_the_file() -> None:
+    write(
+        "hidden.py",
+        "import nobody_has_this, pydantic\nfrom pydantic import SecretStr\nfrom millrace import Secret, flow\n"
+        "@flow\ndef job(a: SecretStr, b: Secret, c: 'pydantic.SecretStr | None' = None,"
+        " d: SecretStr = 'hunter22'): ...\n"
+        "@flow\ndef bad(b: Secret = 'hunter22'): ...\n",
+    )
+    found = safe_load_flow_from_entrypoint("hidden.py:job")
+    assert found is not None
+    for name in "ab":
+        assert found.parameters["properties"][name]["pattern"] == "^secret:.+"
+    with pytest.raises(ParameterError, match="secret:NAME"):
+        found.to_deployment("d", parameters={"c": "hunter22"})
+    assert "hunter22" not in json.dumps(found.parameters)
+    assert safe_load_flow_from_entrypoint("hidden.py:bad") is None
+
+
 ETL = """
 from millrace import flow
 

@@ -21,7 +21,8 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from millrace.engine.docstrings import described
-from millrace.engine.parameters import Signature, filled, jsonable
+from millrace.engine.parameters import Signature, jsonable
+from millrace.engine.run_names import filled
 from millrace.errors import ParameterError
 
 

@@ -276,6 +276,16 @@ def test_attributes_of_the_function_are_those_of_the_task_where_it_has_none() ->
         ({"refresh_cache": 1}, "refresh_cache must be True or False"),
         ({"cache_result_in_memory": "no"}, "cache_result_in_memory must be True or False"),
         ({"result_storage": 5}, "result_storage"),
+        ({"result_storage": "foo://bucket/x"}, "fsspec knows no foo://"),
+        ({"result_storage": "S3://bucket/x"}, "did you mean s3://"),
+        ({"result_storage": "https://example.org/x"}, "can only be read"),
+        ({"tags": "abc"}, r"the text 'abc': write tags=\['abc'\]"),
+        ({"tags": 5}, "a list of texts; got int"),
+        ({"tags": ["a", 5]}, "tags of a task are texts; got 5"),
+        ({"result_storage_key": "{parameters[day]}"}, r"names \{parameters\[day\]\}: the function has no parameters"),
+        ({"result_storage_key": "{nonsense}"}, r"it may name \{parameters\}, \{task_run\}, \{flow_run\}, \{deployment"),
+        ({"result_storage_key": "{flow_run.nmae}"}, "flow_run has .*flow_name"),
+        ({"result_storage_key": "{parameters[0]!r}"}, "brace that belongs to no place"),
         ({"result_serializer": "yaml"}, "yaml"),
         ({"persist_result": False, "cache_result_in_memory": False}, "keep the result nowhere"),
     ],
@@ -283,6 +293,20 @@ def test_attributes_of_the_function_are_those_of_the_task_where_it_has_none() ->
 def test_options_are_checked_where_they_are_written(options: dict[str, Any], says: str) -> None:
     with pytest.raises((TypeError, InvalidInput), match=says):
         task(**options)(lambda: None)
+
+
+def test_a_key_may_name_arguments_and_what_is_known_of_the_run() -> None:
+    for key in (
+        "plain",
+        "{parameters[day]:%Y}",
+        "{parameters[rest][x]}",
+        "{flow_run.parameters[a]}",
+        "{deployment.name}",
+    ):
+        made = task(result_storage_key=key)(lambda day, **rest: None)
+        assert made.persist_result is True
+        with pytest.raises(InvalidInput, match="the function has the parameters day, rest"):
+            made.with_options(result_storage_key="{parameters[night]}")
 
 
 def test_a_result_that_is_not_held_is_kept() -> None:

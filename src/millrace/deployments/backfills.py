@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from millrace import plugins
+from millrace.deployments.given import tag_list
 from millrace.deployments.run import afound, found
 from millrace.schema.backfills import Backfill, BackfillCreate, BackfilledFire
 
@@ -117,7 +118,7 @@ def _asked(
         schedule=None if schedule is None else str(schedule),
         dry_run=dry_run,
         parameters=parameters or {},
-        tags=tags or [],
+        tags=tag_list(tags),
         work_queue_name=work_queue_name,
         limit=limit,
     )

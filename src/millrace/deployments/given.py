@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from millrace.engine.secrecy import refuse_values
 from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError, InvalidInput, ParameterError
 from millrace.notebooks import parameters as checks
+from millrace.schema import secret_places
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyOptions
 from millrace.schema.fields import JsonObject
 
@@ -66,7 +67,27 @@ def checked(schema: JsonObject, values: dict[str, Any], flow_name: str) -> JsonO
     if values and not schema.get("properties"):
         raise ParameterError(f"Unknown parameter {next(iter(values))!r}: the flow {flow_name!r} takes none.")
     refuse_values(values)
-    return checks.validate({**schema, "required": []}, values)
+    found = checks.validate({**schema, "required": []}, values)
+    secret_places.refuse_values(found, schema)
+    return found
+
+
+def tag_list(given: Iterable[str] | None) -> list[str]:
+    """The tags of a run, from the list that people give.
+
+    Args:
+        given: texts.
+
+    Raises:
+        InvalidInput: it is one text, whose letters would become tags, or holds something else than texts.
+    """
+    if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
+        raise InvalidInput(f"tags cannot be {given!r}: they are a list of texts, such as tags=[{str(given)!r}].")
+    found = list(given or ())
+    for tag in found:
+        if not isinstance(tag, str):
+            raise InvalidInput(f"tags cannot hold {tag!r} ({type(tag).__name__}): they are texts.")
+    return found
 
 
 def entrypoint_type(given: Any) -> EntrypointType:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from millrace import plugins
 from millrace.client.handle import RunHandle
+from millrace.deployments.given import tag_list
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.inputs import Dependencies, resolve, result_of_upstream
 from millrace.engine.secrecy import refuse_values
@@ -330,7 +331,7 @@ def _body(
     return DeploymentFlowRunCreate(
         state=scheduled(scheduled_time or now()),
         parameters=parameters or {},
-        tags=list(tags or []),
+        tags=tag_list(tags),
         idempotency_key=idempotency_key,
         work_queue_name=work_queue_name,
         job_variables=expand(job_variables) if job_variables else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-import re
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +22,9 @@ from pydantic_core import CoreSchema, PydanticSerializationError, to_json
 
 from millrace.engine.docstrings import described
 from millrace.engine.secrecy import masked_value
+from millrace.engine.secret_parameters import default_of, loaded, may_be_secret
 from millrace.errors import ParameterError
+from millrace.schema.secret_places import REFERENCE, by_reference, holds_secret
 
 RESERVED = ("return_state", "wait_for")
 _MISSING: Any = inspect.Parameter.empty
@@ -37,6 +38,13 @@ class _Schema(GenerateJsonSchema):
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
         return
+
+    def json_or_python_schema(self, schema: Any) -> dict[str, Any]:
+        shown = schema.get("serialization", {}).get("function")
+        # pydantic.Secret[T] says of itself what T is; only how it is written tells that it is hidden.
+        if getattr(shown, "__module__", "") == "pydantic.types" and "secret" in getattr(shown, "__name__", ""):
+            return dict(REFERENCE)
+        return super().json_or_python_schema(schema)
 
 
 def doc_of(fn: Callable[..., Any]) -> str | None:
@@ -135,13 +143,35 @@ class Signature:
         for position, name in enumerate(self.parameters):
             found = dict(whole.get("properties", {}).get(name, {}))
             properties[name] = {"title": name, "position": position, **found}
-        return {
+        found = {
             "title": "Parameters",
             "type": "object",
             "properties": properties,
             "required": whole.get("required", []),
             "definitions": whole.get("$defs", {}),
         }
+        return by_reference(found)
+
+    @cached_property
+    def secret_defaults(self) -> dict[str, Callable[[], Any]]:
+        """What gives the defaults of secret parameters that are written as texts.
+
+        Raises:
+            ParameterError: such a text is the secret itself.
+        """
+        found = {}
+        for name, one in self.parameters.items():
+            if isinstance(one.default, str) and may_be_secret(one.annotation):
+                given = default_of(self.hints.get(name, Any), one.default, f"{self.name}: {name}")
+                if given is not None:
+                    found[name] = given
+        return found
+
+    @cached_property
+    def _hides(self) -> bool:
+        """Whether secrets may be among the values, however deep."""
+        open_to_it = any(kind not in _OPEN for kind in self.hints.values())
+        return open_to_it and holds_secret({"properties": self.schema["properties"]}, self.schema)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by parameter name; `*args` and `**kwargs` stand under their own names.
@@ -199,6 +229,8 @@ class Signature:
                 found[name] = ()
             elif one.kind is P.VAR_KEYWORD:
                 found[name] = {}
+            elif name in self.secret_defaults:
+                found[name] = self.secret_defaults[name]()
             elif one.default is not _MISSING:
                 found[name] = one.default
         return found
@@ -212,10 +244,12 @@ class Signature:
         given = self.complete(given)
         if not given:
             return {}
+        if self._hides:
+            given = loaded(given, self.schema)
         try:
             model = self.model.model_validate(given)
         except ValidationError as error:
-            self._refuse([_problem(one) for one in error.errors(include_url=False)])
+            self._refuse([self._problem(one) for one in error.errors(include_url=False)])
             raise
         names = list(self.parameters)
         values = {names[int(field[1:])]: getattr(model, field) for field in model.model_fields_set}
@@ -256,6 +290,13 @@ class Signature:
             if name not in have and one.default is _MISSING and one.kind not in (P.VAR_POSITIONAL, P.VAR_KEYWORD)
         ]
 
+    def _problem(self, error: Any) -> str:
+        where, whole = error["loc"], self.schema
+        if self._hides and holds_secret(whole["properties"].get(where[0]), whole):
+            named = ".".join(map(str, where))
+            return f"{named}: {error['msg']}; what was given is not shown, because secrets belong there"
+        return _problem(error)
+
     def _refuse(self, problems: list[str]) -> None:
         if len(problems) == 1:
             raise ParameterError(f"{self.name}: {problems[0]}")
@@ -288,6 +329,8 @@ def _problem(error: Any) -> str:
 
 
 MAX_BYTES = 1024 * 1024
+_OPEN = {Any, object, str, int, float, bool, bytes, type(None)}
+"""Kinds that hold no secret."""
 
 
 def jsonable(value: Any) -> Any:
@@ -330,49 +373,3 @@ def _shown(value: Any) -> Any:
         found = value.item()
         return found if type(found) in _PLAIN else f"<{type(value).__name__}>"
     return f"<{type(value).__name__}>"
-
-
-_FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
-
-
-def filled(template: str, values: Mapping[str, Any]) -> str:
-    """A text with `{name}` and `{name:format}` replaced by values. Nothing else is special: no attributes, no code.
-
-    Args:
-        template: the text.
-        values: by name; unknown names, and formats a value does not know, stay as they are written.
-
-    Example:
-        >>> filled("load {day} {share:.0%} {other}", {"day": "Monday", "share": 0.5})
-        'load Monday 50% {other}'
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        if match[1] not in values:
-            return match[0]
-        try:
-            return format(values[match[1]], match[2]) if match[2] else str(values[match[1]])
-        except (TypeError, ValueError):
-            return match[0]
-
-    return _FIELD.sub(fill, template)
-
-
-def run_name(naming: Callable[..., str] | str | None, what: str, values: Mapping[str, Any]) -> str | None:
-    """The name of a run by a template or a function, which may take `parameters`; None: there is none.
-
-    Args:
-        naming: the template or function.
-        what: what to call it in messages.
-        values: the parameters.
-
-    Raises:
-        TypeError: the function gave something else than a text.
-    """
-    if naming is None or isinstance(naming, str):
-        return naming and filled(naming, values)
-    wants = inspect.signature(naming).parameters
-    name = naming(parameters=dict(values)) if "parameters" in wants else naming()
-    if not isinstance(name, str):
-        raise TypeError(f"{what} gave {name!r}; it must give a text")
-    return name

@@ -36,7 +36,15 @@ from millrace.engine.effects import (
 )
 from millrace.engine.interrupts import CallLost, RunSuspended, TimeLimitReached
 from millrace.engine.states import Outcome, of_interruption, of_value, run_state, text_of
-from millrace.errors import LeaseLost, RunCancelled, RunTimedOut, ServerUnavailable, StateRefused, WorkerDied
+from millrace.errors import (
+    InvalidInput,
+    LeaseLost,
+    RunCancelled,
+    RunTimedOut,
+    ServerUnavailable,
+    StateRefused,
+    WorkerDied,
+)
 from millrace.schema.fields import new_id
 from millrace.schema.states import (
     OrchestrationResult,
@@ -216,7 +224,11 @@ def task_run(plan: TaskPlan) -> Conversation:
     attempt = 0
     try:
         if plan.looks:
-            hit: Hit | None = yield Look()
+            try:
+                hit: Hit | None = yield Look()
+            except InvalidInput as error:  # the name for its result cannot be made
+                failure = Outcome(StateType.FAILED, "Failed", text_of(error), error=error)
+                return (yield from _end(plan, failure, 0, None))
             if hit is not None:
                 outcome = Outcome(StateType.COMPLETED, "Cached", value=hit.value)
                 return (yield from _end(plan, outcome, 0, hit.reference))

@@ -7,6 +7,7 @@ afterwards; it stays where it lies.
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from millrace import settings
+from millrace import plugins, settings
 from millrace.engine.encoding import UnknownClass
 from millrace.engine.serializers import (
     CompressedSerializer,
@@ -233,6 +234,24 @@ def store_for(
     return ResultStore(found, serializer(chosen))
 
 
+_READ_ONLY = {"data", "git", "github", "gitlab", "http", "https", "reference"}
+
+
+def _can_be_written(storage: Storage) -> None:
+    """Refuses what fsspec does not know, or only reads; nothing is opened, and no package of a storage is needed."""
+    if not isinstance(storage, RemoteStorage):
+        return
+    known = set(plugins.load("fsspec:available_protocols", install="pip install fsspec")())
+    if storage.protocol not in known:
+        close = difflib.get_close_matches(storage.protocol.lower(), known, 1)
+        hint = f"did you mean {close[0]}://?" if close else "use a directory, or one of s3://, gs://, az://, memory://"
+        raise InvalidInput(f"result_storage {storage.url!r}: fsspec knows no {storage.protocol}://; {hint}")
+    if storage.protocol in _READ_ONLY:
+        raise InvalidInput(
+            f"result_storage {storage.url!r} can only be read: use a directory, or one of s3://, gs://, az://"
+        )
+
+
 def keeps(persist: bool | None, storage: Any, how: Any, in_memory: bool) -> bool | None:
     """Whether a flow or task says that its results are kept, by its options; checks them where they are written.
 
@@ -246,7 +265,7 @@ def keeps(persist: bool | None, storage: Any, how: Any, in_memory: bool) -> bool
         InvalidInput: one of them cannot be used, or they contradict each other.
     """
     if storage is not None:
-        storage_at(storage)
+        _can_be_written(storage_at(storage))
     if how is not None:
         serializer(how)
     if persist is False and not in_memory:

@@ -99,11 +99,24 @@ def refuse_values(parameters: dict[str, Any]) -> None:
         ParameterError: one holds the value of a secret; it is named.
     """
     for name, value in parameters.items():
+        if _hidden_by_pydantic(value):
+            raise ParameterError(
+                f"The parameter {name!r} holds a {_hidden_by_pydantic(value)}, of which only a mask would arrive. Give "
+                "it by reference, as secret:NAME: Secret(value).save('NAME') keeps one."
+            )
         if _redactor and isinstance(value, str | int | float | list | tuple | dict) and masked_value(value) != value:
             raise ParameterError(
                 f"The parameter {name!r} holds the value of a secret, which would be stored with the run. "
                 "Give the Secret itself, or load it inside the flow."
             )
+
+
+def _hidden_by_pydantic(value: Any) -> str | None:
+    """The kind of a value that pydantic writes as a mask, in what people give for parameters."""
+    if isinstance(value, dict | list | tuple):
+        entries = value.values() if isinstance(value, dict) else value
+        return next((kind for entry in entries if (kind := _hidden_by_pydantic(entry))), None)
+    return type(value).__name__ if hasattr(type(value), "get_secret_value") else None
 
 
 def _mask(stream: Any) -> None:

@@ -18,11 +18,12 @@ from millrace.errors import AlreadyExists, Conflict, InvalidInput, MissingSecret
 from millrace.schema import blocks
 from millrace.schema.blocks import MASK, SECRET, BlockDocument, BlockType
 from millrace.schema.flows import IdCondition, TextCondition
+from millrace.schema.secret_places import PATTERN
+from millrace.schema.secret_places import SCHEME as SCHEME
 
 if TYPE_CHECKING:
     from millrace.client.synchronous import Client
 
-SCHEME = "secret:"
 _FIELDS = {
     "title": "Secret",
     "description": "One secret value.",
@@ -223,6 +224,12 @@ class Secret:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __copy__(self) -> Secret:
+        return self  # nothing in it changes; and pydantic copies defaults
+
+    def __deepcopy__(self, known: Any) -> Secret:
+        return self
+
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         if self._name is None:
             raise InvalidInput(
@@ -253,7 +260,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "title": "Secret", "pattern": f"^{SCHEME}.+", "description": f"{SCHEME}NAME"}
+        return {"type": "string", "title": "Secret", "pattern": PATTERN, "description": f"{SCHEME}NAME"}
 
 
 # With it a secret is its reference in any JSON that pydantic writes, whatever the field says.

@@ -15,7 +15,7 @@ from millrace.engine import tracing
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.futures import TaskFuture
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner, chosen_runner, forget_choice
-from millrace.engine.states import RunState
+from millrace.engine.states import RunState, error_of
 from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_runs import TaskRunSession
 from millrace.engine.tracebacks import own
@@ -81,6 +81,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_default_runner.cache_clear)
 
 
+def _softened(state: RunState) -> BaseException | None:
+    """What ended a submitted task if it was no failure; its future tells of it by an exception that can be caught.
+
+    `sys.exit` in a task, or an interrupt raised there, ends that task: whoever waits for it decides what else ends.
+    """
+    left = state._error
+    if not isinstance(left, KeyboardInterrupt | SystemExit):
+        return None
+    state._error = error_of(state)
+    state._error.__cause__ = left
+    return left
+
+
 def submit_task(call: TaskCall) -> TaskFuture[Any]:
     """Hands a task to the runner of the current flow run; outside of one, to threads of the process.
 
@@ -113,7 +126,10 @@ def submit_task(call: TaskCall) -> TaskFuture[Any]:
             if flow is not None and session.stoppable is not None:
                 flow.children.discard(session.stoppable)
         future.name = session.context.name
+        left = _softened(state)
         future._set(state)
+        if isinstance(left, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise left  # somebody pressed Ctrl-C while a task ran in place
 
     runner.execute(work, after, isasync=own_loop)
     return future

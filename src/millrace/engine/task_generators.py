@@ -38,7 +38,7 @@ class TaskTry(Try):
 
     def make(self) -> Any:
         """The function's generator."""
-        args, kwargs = self.session.task.signature.arguments(self.session.parameters)
+        args, kwargs = self.session.arguments()
         return self.session.task.fn(*args, **kwargs)
 
     def finish(self) -> Any:

@@ -121,7 +121,10 @@ def retry_delays(given: Any, retries: int) -> float | list[float]:
 
 
 def task_tags(given: Any) -> frozenset[str]:
-    tags = [given] if isinstance(given, str) else list(given or ())
+    if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
+        shown = f"the text {given!r}: write tags=[{given!r}]" if isinstance(given, str) else type(given).__name__
+        raise TypeError(f"the tags of a task are a list of texts; got {shown}")
+    tags = list(given or ())
     for tag in tags:
         if not isinstance(tag, str):
             raise TypeError(f"the tags of a task are texts; got {tag!r} ({type(tag).__name__})")

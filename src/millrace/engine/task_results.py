@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from millrace.engine.effects import Hit
 from millrace.engine.hashing import stable_hash
 from millrace.engine.locks import FileLock
 from millrace.engine.results import ResultStore, store_for
+from millrace.engine.storage_keys import filled_key
 from millrace.errors import InvalidInput, MillraceError
 from millrace.schema.fields import now
 
@@ -79,19 +79,29 @@ class TaskResult:
         return store_for(place, task.result_serializer, self.flow.results if self.flow else None)
 
     def prepare(self) -> None:
-        """Makes the key; what goes wrong is logged, and the task runs without a cache then."""
+        """Makes the key; what goes wrong with a cache is logged, and the task runs without one then.
+
+        Raises:
+            InvalidInput: its `result_storage_key` names what this run does not have.
+        """
+        self.key = self._own_key()
         try:
-            with self.context.entered():
-                self.key = self._key()
+            if self.key is None:
+                with self.context.entered():
+                    self.key = self._key()
         except Exception as error:
             _log.warning("Task run %r runs without a cache: %s", self.context.name, error)
         if self.key is not None and self.task.cache_policy.isolation_level == "SERIALIZABLE":
             directory = settings.current().locks_directory
             self._lock = FileLock(directory / f"{stable_hash(self.store.storage.address(self.key))[:32]}.lock")
 
+    def _own_key(self) -> str | None:
+        if self.task.result_storage_key is None:
+            return None
+        with self.context.entered():
+            return filled_key(self.task.result_storage_key, self.context.parameters)
+
     def _key(self) -> str | None:
-        if self.task.result_storage_key is not None:
-            return filled_key(self.task.result_storage_key, self._known())
         inputs = dict(self.context.parameters)
         owner = getattr(self.task.fn, "__self__", None)
         if owner is not None:
@@ -100,30 +110,6 @@ class TaskResult:
         if key is not None and not isinstance(key, str):
             raise InvalidInput(f"the cache key of the task {self.task.name!r} is {key!r}; it must be a text or None")
         return key
-
-    def _known(self) -> dict[str, Any]:
-        """What a `result_storage_key` may name."""
-        run = self.context.task_run
-        known: dict[str, Any] = {
-            "parameters": self.context.parameters,
-            "task_run": {
-                "id": str(run.id),
-                "name": self.context.name,
-                "task_name": self.task.name,
-                "tags": run.tags,
-                "run_count": max(run.run_count, 1),
-                "parameters": self.context.parameters,
-            },
-        }
-        if self.flow is not None:
-            flow = self.flow
-            known["flow_run"] = {
-                "id": str(flow.flow_run.id),
-                "name": flow.flow_run.name,
-                "flow_name": flow.flow.name,
-                "parameters": flow.parameters,
-            }
-        return known
 
     def locked(self) -> bool:
         """Whether this run may look and compute now; ask again until it may."""
@@ -155,53 +141,10 @@ class TaskResult:
         expiration = self.task.cache_expiration
         expires = None if expiration is None else now() + expiration
         try:
-            key = self.key or str(self.context.id)
+            key = self.key or self._own_key() or str(self.context.id)
             return self.store.write(key, value, expires, of=f"the task {self.task.name!r}")
         except MillraceError as error:
             if self.task.persists_for_itself:
                 raise
             _log.warning("The result of task run %r is not kept: %s", self.context.name, error)
             return None
-
-
-_PLACE = re.compile(r"\{(\w+)((?:\.[A-Za-z]\w*|\[[^\[\]{}]+\])*)\}")
-_STEP = re.compile(r"\.(\w+)|\[([^\]]+)\]")
-
-
-def filled_key(template: str, known: Mapping[str, Any]) -> str:
-    """A text with `{parameters[x]}`, `{flow_run.name}` and the like replaced.
-
-    Args:
-        template: the text.
-        known: what it may name: `parameters`, `task_run`, `flow_run`.
-
-    Raises:
-        InvalidInput: it names something that is not there.
-
-    Example:
-        >>> filled_key("sales/{parameters[day]}.json", {"parameters": {"day": "Monday"}})
-        'sales/Monday.json'
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        try:
-            found = known[match[1]]
-            for step in _STEP.finditer(match[2]):
-                found = _step(found, step[1] or step[2])
-        except (KeyError, IndexError, AttributeError, ValueError, TypeError):
-            names = ", ".join(f"{{{name}}}" for name in known)
-            raise InvalidInput(
-                f"result_storage_key {template!r} names {match[0]}, which is not there; it may name {names} and what "
-                "is in them, such as {parameters[name]}"
-            ) from None
-        return str(found)
-
-    return _PLACE.sub(fill, template)
-
-
-def _step(found: Any, name: str) -> Any:
-    if isinstance(found, Mapping):
-        return found[name]
-    if isinstance(found, Sequence) and not isinstance(found, str):
-        return found[int(name)]
-    return getattr(found, name)

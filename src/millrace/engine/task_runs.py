@@ -229,8 +229,14 @@ class TaskRunSession:
         finally:
             context.leave(token)
 
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """What to call the function with; a secret default that is written as a text is the secret."""
+        signature = self.task.signature
+        secrets = {name: self.context.parameters[name] for name in signature.secret_defaults}
+        return signature.arguments({**secrets, **self.parameters})
+
     def _called(self) -> Any:
-        args, kwargs = self.task.signature.arguments(self.parameters)
+        args, kwargs = self.arguments()
         fn, seconds = self.task.fn, self.task.timeout_seconds
         if self.task.isgenerator and self.carrier is None:
             fn = listed(fn)
@@ -255,7 +261,7 @@ class TaskRunSession:
     async def acall(self) -> Any:
         """Awaits the task's coroutine."""
         self.check()
-        args, kwargs = self.task.signature.arguments(self.parameters)
+        args, kwargs = self.arguments()
         stoppable, seconds = self.stoppable, self.task.timeout_seconds
         fn = listed(self.task.fn) if self.task.isgenerator else self.task.fn
         with self.context.entered(), prints_logged(self.context.log_prints):

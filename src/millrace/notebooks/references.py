@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace.errors import ParameterError
+from millrace.schema import secret_places
 
-PATTERN = "^(env|secret):.+"
-_OF_SECRETS = (PATTERN, "^secret:.+")
+PATTERN = secret_places.ANYWHERE
+_OF_SECRETS = (PATTERN, secret_places.PATTERN)
 
 
 def pattern_of(schema: Mapping[str, Any]) -> str | None:

@@ -16,6 +16,7 @@ from millrace.schema.backfills import MOST_FIRES, Backfill, BackfillCreate, Back
 from millrace.schema.deployments import DeploymentSchedule
 from millrace.schema.events import RESOURCE_ID, Event
 from millrace.schema.runs import CreatedBy, DeploymentFlowRunCreate
+from millrace.schema.secret_places import refuse_values
 from millrace.schema.states import StateCreate, scheduled
 from millrace.store import deployments, events, fires, flow_runs, job_variables, parameters, schedules
 from millrace.store.database import Transaction
@@ -115,6 +116,7 @@ def _draft(
     tx: Transaction, owner: Any, schedule: DeploymentSchedule, nominal: datetime, body: BackfillCreate, number: int
 ) -> tuple[Run, list[StateCreate]]:
     given = fires.given(owner, {**schedule.parameters, **body.parameters}, nominal)
+    refuse_values(given, owner.parameter_openapi_schema)
     if owner.enforce_parameter_schema:
         parameters.check(given, owner.parameter_openapi_schema, complete=True)
     if number == 0:

@@ -22,6 +22,7 @@ from millrace.schema.deployments import (
 from millrace.schema.fields import new_id
 from millrace.schema.limits import GlobalLimit
 from millrace.schema.queries import DeploymentQuery
+from millrace.schema.secret_places import refuse_values
 from millrace.store import automations, filters, flows, job_variables, parameters, queues, slots, workers
 from millrace.store import schedules as timetable
 from millrace.store.database import Transaction
@@ -172,6 +173,7 @@ def upsert(tx: Transaction, body: DeploymentCreate) -> tuple[Deployment, bool]:
 
 def _create(tx: Transaction, body: DeploymentCreate) -> Deployment:
     parameters.check_schema(body.parameter_openapi_schema)
+    refuse_values(body.parameters, body.parameter_openapi_schema)
     if body.enforce_parameter_schema:
         parameters.check(body.parameters, body.parameter_openapi_schema, complete=False)
     fields = {**values(body, deployments), "declared_paused": body.paused, "work_pool_id": None, "work_queue_id": None}
@@ -203,6 +205,7 @@ def _changes(
     if sent & {"parameters", "parameter_openapi_schema", "enforce_parameter_schema"}:
         after = {**found._mapping, **changes}
         parameters.check_schema(after["parameter_openapi_schema"])
+        refuse_values(after["parameters"], after["parameter_openapi_schema"])
         if after["enforce_parameter_schema"]:
             parameters.check(after["parameters"], after["parameter_openapi_schema"], complete=False)
     return changes

@@ -14,6 +14,7 @@ from millrace.schema.fields import JsonObject, new_id
 from millrace.schema.pools import DeploymentScheduledRunsQuery
 from millrace.schema.queries import FlowRunQuery
 from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun, FlowRunCreate, FlowRunSort, FlowRunUpdate
+from millrace.schema.secret_places import refuse_values
 from millrace.schema.states import State, StateCreate, StateDetails, StateType
 from millrace.store import deployments, filters, flows, history, job_variables, parameters, queues
 from millrace.store.database import Transaction
@@ -142,6 +143,7 @@ def create_from_deployment(tx: Transaction, deployment_id: UUID, body: Deploymen
         return known, False
     given = {**row.parameters, **body.parameters}
     enforced = row.enforce_parameter_schema if body.enforce_parameter_schema is None else body.enforce_parameter_schema
+    refuse_values(given, row.parameter_openapi_schema)
     if enforced:
         parameters.check(given, row.parameter_openapi_schema, complete=True)
     job_variables.check(tx, row.work_pool_id, row.job_variables, body.job_variables, complete=True)
