@@ -53,10 +53,11 @@ bench: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	MILLRACE_CHAOS_TRIALS=$${MILLRACE_CHAOS_TRIALS:-50} $(BIN)/python -m pytest -q tests/chaos --timeout=3600
 
-# Every schedule in every zone at every change of the clocks to 2037, and long storms of deploying and pausing (hours).
+# Every schedule in every zone at every change of the clocks to 2037, long storms of deploying and pausing, and every
+# test of a property with examples of the day (hours).
 nightly: $(VENV)/.dev
-	MILLRACE_TEST_EVERYWHERE=1 $(BIN)/python -m pytest -q -n 2 tests/chaos/test_schedules_everywhere.py \
-	  tests/contract/test_schedule_storms.py --timeout=14400
+	MILLRACE_TEST_EVERYWHERE=1 $(BIN)/python -m pytest -q -n 2 --timeout=14400 \
+	  tests/chaos/test_schedules_everywhere.py $$(grep -rl "from hypothesis import" --include=test_*.py tests)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

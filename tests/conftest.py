@@ -7,8 +7,14 @@ import tempfile
 # hypothesis is first parsed within a parse ("AST constructor recursion depth mismatch").
 import hypothesis
 
-# On a busy machine making examples is slow, which says nothing about the software.
-hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# On a busy machine making examples is slow, which says nothing about the software. The same examples every time:
+# others are tried by `make nightly`.
+hypothesis.settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="MILLRACE_TEST_EVERYWHERE" not in os.environ,
+)
 hypothesis.settings.load_profile("patient")
 
 # A test that names no data directory of its own must not write into that of the person who runs it, nor start a server.

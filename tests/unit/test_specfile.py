@@ -8,7 +8,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from millrace import Cron, Interval, RRule, deployments, flow
@@ -415,6 +415,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ),
     elsewhere=st.booleans(),
 )
+@example(name="\x85", options={}, elsewhere=False)
+@example(name="a\u2028b", options={}, elsewhere=False)
 def test_a_deployment_becomes_yaml_and_comes_back(
     shelf: Path, name: str, options: dict[str, Any], elsewhere: bool
 ) -> None:

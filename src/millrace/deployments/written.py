@@ -41,12 +41,23 @@ _MORE = """\
 """
 
 
+_LINE_BREAKS = "\x85\u2028\u2029"
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
+
+    def text(self, data: str) -> yaml.ScalarNode:
+        # PyYAML folds these unescaped, and a reader takes a folded line break for a space.
+        style = '"' if any(mark in data for mark in _LINE_BREAKS) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.text)
 
 
 def dumped(value: Any) -> str:
