@@ -244,7 +244,7 @@ def test_a_flow_in_a_flow(client: Client) -> None:
 def test_a_kernel_interrupt_cancels(client: Client) -> None:
     @flow(name="interrupted")
     def sleeps() -> None:
-        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+        threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
         time.sleep(20)
 
     @flow(name="interrupted async")
