@@ -29,15 +29,23 @@ def job(n: int = 1, seconds: float = 0):
 """
 
 
-@pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    for yard in open_yard(tmp_path, monkeypatch):
-        yard.deployment(JOB)
-        yield yard
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    """One server and one worker for all tests; each begins without runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for yard in open_yard(tmp_path_factory.mktemp("yard"), patch):
+            yard.deployment(JOB)
+            yard.start_worker()
+            yield yard
+
+
+@pytest.fixture(autouse=True)
+def _no_runs(yard: Yard) -> None:
+    for run in yard.client.read_flow_runs():
+        yard.client.delete_flow_run(run.id)
 
 
 def test_waits_for_the_end(yard: Yard) -> None:
-    yard.start_worker()
     run = run_deployment(
         "job/d", parameters={"n": 3}, flow_run_name="mine", tags=["a"], job_variables={"env.COLOUR": "green"}
     )
@@ -54,7 +62,6 @@ def test_by_id_and_without_waiting(yard: Yard) -> None:
 
 
 def test_a_time_out_returns_the_run_as_it_is(yard: Yard) -> None:
-    yard.start_worker()
     began = time.monotonic()
     run = run_deployment("job/d", parameters={"seconds": 60}, timeout=4, poll_interval=0.2)
     assert 3.5 < time.monotonic() - began < 10
@@ -93,7 +100,6 @@ def test_from_a_flow_it_is_a_subflow(yard: Yard, colour: str) -> None:
         text = "@flow\nasync def parent():\n    await arun_deployment('job/d', parameters={'n': 9})\n"
     imports = "from millrace import run_deployment, arun_deployment\n"
     deployment = yard.deployment(imports + text, function="parent", name="p")
-    yard.start_worker()
     parent = yard.wait(yard.run(deployment))
     assert parent.state_type is StateType.COMPLETED, (parent.state, yard.output(parent))
     children = [run for run in yard.client.read_flow_runs() if run.id != parent.id]
@@ -180,7 +186,6 @@ def alone():
 
 def _parent(yard: Yard, name: str) -> FlowRun:
     deployment = yard.deployment(PARENTS, function=name, name=f"p_{name}")
-    yard.start_worker()
     run = yard.wait(yard.run(deployment), seconds=120)
     assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
     return run
@@ -217,7 +222,6 @@ def test_without_as_subflow_it_is_a_run_of_its_own(yard: Yard) -> None:
 
 
 def test_in_a_kernel(yard: Yard) -> None:
-    yard.start_worker()
     manager, kernel = start_new_kernel(kernel_name="python3")
     code = """
 from millrace import arun_deployment, run_deployment
