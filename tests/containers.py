@@ -1,7 +1,11 @@
-"""A real Docker Engine, and an image with this Millrace in it, made from the base of `scripts/start_docker.sh`."""
+"""A real Docker Engine, and an image with this Millrace in it, made from the base of `scripts/start_docker.sh`.
+
+As a program it makes the layer below that image, which takes longest, ahead of the tests.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -55,10 +59,12 @@ def dependencies() -> str:
 
 def _built(place: str, tag: str) -> None:
     client = engine()
-    try:
-        client.images.get(tag)
-    except docker.errors.ImageNotFound:
-        client.images.build(path=place, tag=tag, rm=True)
+    with (Path(tempfile.gettempdir()) / "millrace-test-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other processes of the tests want the same image
+        try:
+            client.images.get(tag)
+        except docker.errors.ImageNotFound:
+            client.images.build(path=place, tag=tag, rm=True)
 
 
 @lru_cache(maxsize=1)
@@ -82,3 +88,7 @@ def image() -> str:
         tag = f"millrace-test:{digest.hexdigest()[:16]}"
         _built(place, tag)
         return tag
+
+
+if __name__ == "__main__":
+    print(dependencies())
