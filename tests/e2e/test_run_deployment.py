@@ -7,7 +7,6 @@ import inspect
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
