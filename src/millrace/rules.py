@@ -221,10 +221,10 @@ _SUBMITTING = ("Pending", "Submitting", "InfrastructurePending")
 
 
 def _further(current: State, proposed: StateCreate) -> bool:
-    """Whether one submitter tells how far it is; a second one would begin anew."""
-    if current.name not in _SUBMITTING or proposed.name not in _SUBMITTING:
-        return False
-    return _SUBMITTING.index(proposed.name) > _SUBMITTING.index(current.name)
+    """Whether one submitter tells how far it is; a second one would begin anew, by one of the names it begins with."""
+    if proposed.name not in _SUBMITTING:
+        return proposed.name != current.name
+    return current.name in _SUBMITTING and _SUBMITTING.index(proposed.name) > _SUBMITTING.index(current.name)
 
 
 def _late_means_scheduled(current: State, proposed: StateCreate, facts: Facts) -> Decision | None:

@@ -80,7 +80,7 @@ def test_errors_name_what_is_wrong(db: Database) -> None:
         made.deployment(db, flow.id, work_pool_name="nope")
     with pytest.raises(NotFound, match="flow"):
         made.deployment(db, uuid4(), work_pool_name=None)
-    schema = {"properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    schema = {"properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
     with pytest.raises(ParameterError, match="'m' is unknown"):
         made.deployment(db, flow.id, work_pool_name=None, parameters={"m": 1}, parameter_openapi_schema=schema)
     with pytest.raises(InvalidInput, match="not a JSON Schema"):
@@ -193,6 +193,10 @@ def test_updating(db: Database, clock: Clock) -> None:
                 tx, first.id, DeploymentUpdate(schedules=[DeploymentScheduleUpdate(slug="b", active=True)])
             )
         )
+    none = made.deployment(db, flow.id, name="without schedules", schedules=[])
+    nothing = DeploymentUpdate(schedules=[DeploymentScheduleUpdate(slug="b", active=True)])
+    db.write(lambda tx: deployments.update(tx, none.id, nothing))
+    assert db.read(lambda tx: deployments.read(tx, none.id)).schedules == []
     db.write(lambda tx: deployments.update(tx, first.id, DeploymentUpdate(work_pool_name=None)))
     assert db.read(lambda tx: deployments.read(tx, first.id)).work_queue_id is None
 

@@ -198,6 +198,7 @@ def test_parameters_are_those_of_the_deployment_under_those_given(db: Database) 
         "type": "object",
         "properties": {"n": {"type": "integer"}, "who": {"type": "string", "default": "all"}, "req": {}},
         "required": ["req"],
+        "additionalProperties": False,
     }
     deployment = made.deployment(
         db,
@@ -222,6 +223,10 @@ def test_parameters_are_those_of_the_deployment_under_those_given(db: Database) 
         with pytest.raises(ParameterError, match=message):
             made.run(db, deployment.id, parameters=parameters)
     assert made.run(db, deployment.id, parameters={"typo": 1}, enforce_parameter_schema=False).parameters["typo"] == 1
+    # as Prefect's client sends it, a schema does not say that there are no others
+    del schema["additionalProperties"]
+    made.deployment(db, flow.id, parameters={"req": 0}, parameter_openapi_schema=schema)
+    assert made.run(db, deployment.id, parameters={"req": 0, "typo": 1}).parameters["typo"] == 1
     with pytest.raises(MissingDeployment):
         made.run(db, uuid4())
 

@@ -33,6 +33,14 @@ def interop_nap(seconds: float = 300.0) -> None:
     for _ in range(int(seconds * 10)):
         time.sleep(0.1)
 """
+SUSPENDER = """%%flow interop_suspend --log-prints
+from millrace import suspend_flow_run
+
+def interop_suspend() -> int:
+    answer = suspend_flow_run(wait_for_input=int, timeout=300)
+    print(f"answered {answer}")
+    return answer
+"""
 NOTER = """%%flow interop_note --log-prints
 import os
 import time

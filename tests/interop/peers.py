@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import keeper
 import psutil
 
 ROOT = Path(__file__).parents[2]
@@ -59,16 +60,39 @@ def installed_peer() -> Path:
 
 
 @dataclass
-class Program:
-    """A process that was started, with what it writes kept in a file."""
+class Output:
+    """What a process writes, kept in a file.
 
-    popen: subprocess.Popen[bytes]
+    Args:
+        out: the file.
+        pid: of the process.
+    """
+
     out: Path
+    pid: int
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        with contextlib.suppress(psutil.Error):
+            return bool(psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
+        return False
 
     @property
     def said(self) -> str:
         """What it wrote so far."""
         return self.out.read_text(errors="replace") if self.out.exists() else ""
+
+    def until(self, condition: Callable[[], object], seconds: float = 90) -> Any:
+        """Wait for something while it runs."""
+        return until(condition, seconds, lambda: self.said[-6000:])
+
+
+@dataclass
+class Program(Output):
+    """A process that was started here."""
+
+    popen: subprocess.Popen[bytes]
 
     @property
     def result(self) -> Any:
@@ -84,22 +108,10 @@ class Program:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {seconds} s: {self.said[-6000:]}") from None
 
-    def until(self, condition: Callable[[], object], seconds: float = 90) -> Any:
-        """Wait for something while it runs."""
-        return until(condition, seconds, lambda: self.said[-6000:])
-
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> None:
+    def stop(self, number: int = signal.SIGTERM) -> None:
         """End it and everything that it started."""
-        family = [self.popen.pid]
-        with contextlib.suppress(psutil.Error):
-            family += [child.pid for child in psutil.Process(self.popen.pid).children(recursive=True)]
-        with contextlib.suppress(ProcessLookupError):
-            self.popen.send_signal(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.popen.wait(seconds)
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        if self.popen.poll() is None:
+            keeper.end(self.popen.pid, number)
         self.popen.wait()
 
 
@@ -126,14 +138,12 @@ class Place:
     Args:
         name: `millrace` or `prefect`.
         url: of its API.
-        home: its data directory.
-        program: its process.
+        program: its process, or that of its keeper.
     """
 
     name: str
     url: str
-    home: Path
-    program: Program
+    program: Output
     headers: dict[str, str] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, body: Any = None, expected: int | None = None) -> Any:
@@ -211,17 +221,7 @@ class Peer:
         self.count += 1
         (self.folder / "work").mkdir(parents=True, exist_ok=True)
         out = self.folder / f"{self.count}.txt"
-        with out.open("wb") as file:
-            popen = subprocess.Popen(
-                [str(self.python), *command],
-                env=self.environment(place, **more),
-                cwd=cwd or self.folder / "work",
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return Program(popen, out)
+        return started([str(self.python), *command], out, self.environment(place, **more), cwd or self.folder / "work")
 
     def scenario(self, name: str, place: Place, *args: str, **more: str) -> Program:
         """Start one of our scenarios, a script of the real client."""
@@ -265,6 +265,7 @@ class Peer:
 
 def started(command: list[str], out: Path, env: dict[str, str], cwd: Path | None = None) -> Program:
     """A program that was started just now, in a session of its own."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("ab") as file:
         popen = subprocess.Popen(
             command,
@@ -275,34 +276,26 @@ def started(command: list[str], out: Path, env: dict[str, str], cwd: Path | None
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Program(popen, out)
+    return Program(out, popen.pid, popen)
 
 
-def start_ours(folder: Path, *options: str, headers: dict[str, str] | None = None) -> Place:
-    """Our server, starting."""
-    home = folder / "millrace"
-    home.mkdir(parents=True, exist_ok=True)
+def our_server(folder: Path, *options: str) -> tuple[str, list[str], dict[str, str]]:
+    """Our server: its address, what starts it, and the environment of that."""
     port = free_port()
     command = [sys.executable, "-m", "millrace", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    out = folder / "millrace.txt"
-    with out.open("wb") as file:
-        popen = subprocess.Popen(
-            [*command, *(options or ("--no-token",))],
-            env={**clean(), "MILLRACE_HOME": str(home), "MILLRACE_LATE_AFTER_SECONDS": "60"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return Place("millrace", f"http://127.0.0.1:{port}/api", home, Program(popen, out), headers or {})
+    home = folder / "millrace"
+    home.mkdir(parents=True, exist_ok=True)
+    env = {**clean(), "MILLRACE_HOME": str(home), "MILLRACE_LATE_AFTER_SECONDS": "60"}
+    return f"http://127.0.0.1:{port}/api", [*command, *(options or ("--no-token",))], env
 
 
-def start_theirs(peer: Peer, folder: Path) -> Place:
-    """The real server, starting."""
-    home, port = folder / "prefect", free_port()
-    program = peer.start(
-        ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+def their_server(peer: Peer, folder: Path) -> tuple[str, list[str], dict[str, str]]:
+    """The real server: its address, what starts it, and the environment of that."""
+    port = free_port()
+    command = [str(peer.python), "-m", "prefect", "server", "start"]
+    env = peer.environment(
         None,
-        PREFECT_HOME=str(home),
+        PREFECT_HOME=str(folder / "prefect"),
         PREFECT_LOGGING_LEVEL="WARNING",
         PREFECT_SERVER_DATABASE_TIMEOUT="60",
         PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED="true",
@@ -310,14 +303,15 @@ def start_theirs(peer: Peer, folder: Path) -> Place:
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="1",
         PREFECT_API_SERVICES_SCHEDULER_LOOP_SECONDS="1",
     )
-    return Place("prefect", f"http://127.0.0.1:{port}/api", home, program)
+    options = ["--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    return f"http://127.0.0.1:{port}/api", [*command, *options], env
 
 
 def answers(place: Place, seconds: float = 180) -> Place:
     """The server, when it answers."""
 
     def look() -> bool:
-        assert place.program.popen.poll() is None, place.program.said[-4000:]
+        assert place.program.runs, place.program.said[-4000:]
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(f"{place.url}/health", timeout=2, trust_env=False).status_code == 200
         return False

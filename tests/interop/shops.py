@@ -16,6 +16,7 @@ import peers
 from peers import Peer, Place, Program
 
 OURS, REAL, RACE = "interop-millrace", "interop-prefect", "interop-race"
+OUR_WORKER = "our worker"
 COMMAND = f"{sys.executable} -m millrace.workers.child"
 
 
@@ -28,6 +29,7 @@ class Shop:
         home: our data directory.
         shown: what the cells showed.
         ids: of the deployments.
+        named: the variable by which our programs are told where the server is.
     """
 
     place: Place
@@ -35,6 +37,7 @@ class Shop:
     home: Path
     shown: list[str]
     ids: dict[str, str]
+    named: str = "PREFECT_API_URL"
 
     @property
     def command(self) -> list[str]:
@@ -42,7 +45,7 @@ class Shop:
         return [sys.executable, "-m", "millrace"]
 
     def environment(self, place: Place | None = None) -> dict[str, str]:
-        return ours_at(place or self.place, self.home)
+        return ours_at(place or self.place, self.home, self.named)
 
     def ask(self, name: str, **parameters: Any) -> str:
         body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
@@ -73,9 +76,17 @@ class Shop:
         return done.stdout
 
 
-def ours_at(place: Place, home: Path) -> dict[str, str]:
-    """The environment of our programs: the real server by the name that Prefect's own client reads."""
-    return {**peers.clean(), "PREFECT_API_URL": place.url, "MILLRACE_HOME": str(home), "MILLRACE_AUTOSTART": "false"}
+def ours_at(place: Place, home: Path, named: str = "PREFECT_API_URL") -> dict[str, str]:
+    """The environment of our programs: the real server by the name that Prefect's own client reads, or by ours."""
+    return {**peers.clean(), named: place.url, "MILLRACE_HOME": str(home), "MILLRACE_AUTOSTART": "false"}
+
+
+def millrace(place: Place, home: Path, *words: str, code: int = 0) -> str:
+    """What our command line says at a server."""
+    command = [sys.executable, "-m", "millrace", *words]
+    done = subprocess.run(command, env=ours_at(place, home), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 DEPLOY = """
@@ -89,6 +100,7 @@ for pool, job in ((OURS, {}), (REAL, by_command)):
         "report.ipynb", pool + "-book", parameters={"who": "the peer"}, **options
     )
     made[pool + " nap"] = interop_nap.deploy(pool + "-nap", **options)
+    made[pool + " suspend"] = interop_suspend.deploy(pool + "-suspend", **options)
 options = dict(work_pool_name=RACE, print_next_steps=False, ignore_warnings=True)
 made[RACE + " ours"] = interop_note.deploy(RACE + "-ours", **options)
 made[RACE + " both"] = interop_note.deploy(RACE + "-both", job_variables=by_command, **options)
@@ -97,8 +109,11 @@ print("RESULT " + json.dumps({name: str(id) for name, id in made.items()}))
 """
 
 
-def open_shop(peer: Peer, theirs: Place, folder: Path, home: Path) -> Shop:
-    """Define flows in a kernel, call one and deploy them all, at a real server."""
+def furnish(peer: Peer, theirs: Place, place: Path) -> dict[str, Any]:
+    """Define flows in a kernel, call one and deploy them all, at a real server; the fields of a `Shop`."""
+    folder, home = place / "books", place / "millrace"
+    for made in (folder, home):
+        made.mkdir()
     books.write(folder / "report.ipynb", books.REPORT)
     peer.cli(theirs, *(f"work-pool create {pool} --type process" for pool in (OURS, REAL, RACE)))
     named = f"OURS, REAL, RACE, COMMAND, HOME = {(OURS, REAL, RACE, COMMAND, str(home))!r}\n"
@@ -110,17 +125,25 @@ def open_shop(peer: Peer, theirs: Place, folder: Path, home: Path) -> Shop:
         "print('RESULT', state.type.value, state.state_details.flow_run_id)",
         books.SLEEPER,
         books.NOTER,
+        books.SUSPENDER,
         named + DEPLOY,
     ]
     shown = books.execute(folder, cells, ours_at(theirs, home))
-    return Shop(theirs, folder, home, shown, json.loads(shown[-1].split(peers.MARK, 1)[1]))
+    ids = json.loads(shown[-1].split(peers.MARK, 1)[1])
+    return {"folder": str(folder), "home": str(home), "shown": shown, "ids": ids}
+
+
+def of_worker(shop: Shop, place: Place, pool: str, name: str, *options: str) -> tuple[list[str], dict[str, str]]:
+    """What starts a worker of ours, and its environment."""
+    command = [*shop.command, "worker", "start", "--pool", pool, "--name", name, *options]
+    return command, shop.environment(place)
 
 
 @contextmanager
-def our_worker(shop: Shop, place: Place, pool: str, name: str = "our worker", *options: str) -> Iterator[Program]:
+def our_worker(shop: Shop, place: Place, pool: str, name: str, *options: str) -> Iterator[Program]:
     """A worker of ours at the real server while the block lasts."""
-    command = [*shop.command, "worker", "start", "--pool", pool, "--name", name, *options]
-    program = peers.started(command, shop.folder / f"{name}.txt", shop.environment(place), shop.folder)
+    command, env = of_worker(shop, place, pool, name, *options)
+    program = peers.started(command, shop.folder / f"{name}.txt", env, shop.folder)
     try:
         yield program
     finally:

@@ -10,9 +10,10 @@ from typing import Any
 import gate
 import peers
 import pytest
-from peers import Place, Program
+from peers import Output, Place
 from shops import OURS, Shop
 
+FOLLOWED = "GET /millrace/events"
 WATCH = """
 import json, time
 from uuid import UUID
@@ -81,16 +82,16 @@ def check_view(found: Any, x: int) -> None:
     assert found["lines"].count(f"the cell got {x}") == 1, found
 
 
-def waiting(shop: Shop, **parameters: Any) -> str:
+def waiting(shop: Shop, kind: str, **parameters: Any) -> str:
     """A run that begins when it is told to."""
     due = (datetime.now(UTC) + timedelta(hours=10)).isoformat()
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
     body = {"state": state, "parameters": parameters}
-    return str(shop.place.ask("POST", f"/deployments/{shop.ids[f'{OURS} cell']}/create_flow_run", body)["id"])
+    return str(shop.place.ask("POST", f"/deployments/{shop.ids[f'{OURS} {kind}']}/create_flow_run", body)["id"])
 
 
-def test_the_monitors_view_follows_a_run_through_the_streams(shop: Shop, worker: Program) -> None:
-    found = watch(shop, waiting(shop, x=3), later=True)
+def test_the_monitors_view_follows_a_run_through_the_streams(shop: Shop, worker: Output) -> None:
+    found = watch(shop, waiting(shop, "cell", x=3), later=True)
     check_view(found, 3)
     assert found["refused"] == [[False, False]]
     heard = found["events heard"]
@@ -105,18 +106,23 @@ def test_the_monitors_view_follows_a_run_through_the_streams(shop: Shop, worker:
     ids=["both", "the lines"],
 )
 def test_the_monitors_view_where_streams_are_refused(
-    shop: Shop, worker: Program, parts: tuple[str, ...], refused: list[bool]
+    shop: Shop, worker: Output, parts: tuple[str, ...], refused: list[bool]
 ) -> None:
-    run = waiting(shop, x=2)
+    run = waiting(shop, "cell", x=2)
     with gate.without(shop.place, *parts) as place:
         found = watch(shop, run, place, later=True)
     check_view(found, 2)
+    # our stream, which goes on where it broke, is not there; those of Prefect are refused; so it asks
+    followed = place.first(FOLLOWED)
+    assert place.times(FOLLOWED) == 1
+    assert all(followed < place.first(f"GET {part}") for part in parts)
+    assert place.times("POST /logs/filter") > 1 and place.times(f"GET /flow_runs/{run}") > 1
     assert found["refused"] == [refused] and not found["lines heard"]
     assert bool(found["events heard"]) is not refused[0]
 
 
-def test_the_monitors_view_of_a_notebook(shop: Shop, worker: Program) -> None:
-    found = watch(shop, shop.ask(f"{OURS} book", who="the monitor"))
+def test_the_monitors_view_of_a_notebook(shop: Shop, worker: Output) -> None:
+    found = watch(shop, waiting(shop, "book", who="the monitor"), later=True)
     assert found["state"] == "Completed", found
     assert [row for row in found["rows"] if row[0] == "cell"] and {row[1] for row in found["rows"]} == {"Completed"}
     assert any("a report for the monitor: 2" in line for line in found["lines"]), found["lines"]
@@ -138,7 +144,7 @@ print("RESULT " + json.dumps({
 """
 
 
-def test_run_deployment_waits_as_long_as_it_is_told(shop: Shop, worker: Program) -> None:
+def test_run_deployment_waits_as_long_as_it_is_told(shop: Shop, worker: Output) -> None:
     found = shop.run(f"NAME = 'interop_cell/{OURS}-cell'\n{ASK}")
     assert found["soon"] < 10 and found["state"] == "Completed"
     run, final = found["gone"]
@@ -148,14 +154,14 @@ def test_run_deployment_waits_as_long_as_it_is_told(shop: Shop, worker: Program)
     assert shop.place.ended(found["at_once"], 60)["state_name"] == "Completed"
 
 
-def test_our_command_line_watches_a_run(shop: Shop, worker: Program) -> None:
+def test_our_command_line_watches_a_run(shop: Shop, worker: Output) -> None:
     said = shop.cli("deployment", "run", f"interop_cell/{OURS}-cell", "-p", "x=2", "--watch")
     assert said.count("the cell got 2") == 1 and "Completed" in said, said
     again = shop.cli("flow-run", "watch", shop.ask(f"{OURS} cell", x=1))
     assert again.count("the cell got 1") == 1 and "Completed" in again, again
 
 
-def test_our_command_line_watches_a_run_to_its_cancellation(shop: Shop, worker: Program) -> None:
+def test_our_command_line_watches_a_run_to_its_cancellation(shop: Shop, worker: Output) -> None:
     run = shop.ask(f"{OURS} nap")
     shop.place.reach(run, "Running", 60, lambda: worker.said[-4000:])
     watching = peers.started([*shop.command, "flow-run", "watch", run], shop.folder / "watch.txt", shop.environment())

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import gate
 import peers
 from peers import Peer, Place, Program
 from shops import RACE, Shop, our_worker
@@ -62,7 +63,8 @@ def test_pollers_that_ask_at_the_same_moment_get_each_run_once(shop: Shop, tmp_p
 
 def test_two_workers_of_ours_execute_each_run_once(shop: Shop, tmp_path: Path) -> None:
     with (
-        our_worker(shop, shop.place, RACE, "first", "--limit", "3") as first,
+        gate.without(shop.place) as door,
+        our_worker(shop, door, RACE, "first", "--limit", "3") as first,
         our_worker(shop, shop.place, RACE, "second", "--limit", "3") as second,
     ):
         for worker in (first, second):
@@ -72,6 +74,11 @@ def test_two_workers_of_ours_execute_each_run_once(shop: Shop, tmp_path: Path) -
         above = [note.read_text().split() for note in runs.values()]
         taken = [sum(str(worker.popen.pid) in pids for pids in above) for worker in (first, second)]
         assert sum(taken) == len(runs) and all(taken), taken
+    # what it asked for: a claim with a lease once, which that server does not know, then the operations of Prefect
+    assert door.times(f"POST /millrace/work_pools/{RACE}/claim") == 1
+    polled = door.first(f"POST /work_pools/{RACE}/get_scheduled_flow_runs")
+    assert door.first("POST /millrace/work_pools") < polled < door.first("POST /flow_runs/.*/set_state")
+    assert door.times(f"POST /work_pools/{RACE}/workers/heartbeat")
 
 
 def test_a_worker_of_ours_beside_a_real_one_executes_each_run_once(peer: Peer, shop: Shop, tmp_path: Path) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import gate
 import peers
-from peers import Peer, Place, Program
-from shops import COMMAND, OURS, REAL, Shop, check_book, check_cell
+import psutil
+import pytest
+from peers import Output, Peer, Place
+from shops import COMMAND, OUR_WORKER, OURS, REAL, Shop, check_book, check_cell
 
 
 def test_a_cell_flow_called_in_a_kernel(shop: Shop, theirs: Place) -> None:
@@ -41,11 +47,14 @@ def test_deployments_as_the_real_command_line_shows_them(peer: Peer, shop: Shop)
 # -- our worker
 
 
-def test_our_worker_runs_both_on_the_real_pool(peer: Peer, shop: Shop, worker: Program) -> None:
+def test_our_worker_runs_both_on_the_real_pool(peer: Peer, shop: Shop, worker: Output) -> None:
     place = shop.place
-    cells = shop.ids[f"{OURS} cell"]
-    often = {"schedule": {"interval": 12, "anchor_date": "2026-01-01T00:00:00Z"}, "parameters": {"x": 1}}
-    (schedule,) = place.ask("POST", f"/deployments/{cells}/schedules", [often], expected=201)
+    often = {"interval": 600, "anchor_date": (datetime.now(UTC) + timedelta(seconds=4)).isoformat()}
+    schedules = {}
+    for name, parameters in (("cell", {"x": 1}), ("book", {"who": "a schedule"})):
+        id = shop.ids[f"{OURS} {name}"]
+        entry = {"schedule": often, "parameters": parameters}
+        schedules[id] = place.ask("POST", f"/deployments/{id}/schedules", [entry], expected=201)[0]["id"]
     (asked,) = peer.cli(place, f"deployment run interop_cell/{OURS}-cell -p x=2 --start-in 1s")
     cell = str(re.search(r"UUID: (\S+)", asked)[1])  # type: ignore[index]
     book = shop.ask(f"{OURS} book", who="our worker")
@@ -53,22 +62,49 @@ def test_our_worker_runs_both_on_the_real_pool(peer: Peer, shop: Shop, worker: P
     check_book(place, book, lambda: worker.said[-4000:], who="our worker")
     assert place.run(cell)["infrastructure_pid"]
     listed = place.ask("POST", f"/work_pools/{OURS}/workers/filter", {})
-    assert ("our worker", "ONLINE") in [(found["name"], found["status"]) for found in listed]
+    assert (OUR_WORKER, "ONLINE") in [(found["name"], found["status"]) for found in listed]
 
-    def fired() -> str | None:
-        runs = place.runs(deployment_id={"any_": [cells]})
+    def fired(deployment: str) -> str | None:
+        runs = place.runs(deployment_id={"any_": [deployment]})
         return next((r["id"] for r in runs if r["auto_scheduled"] and r["state_name"] != "Scheduled"), None)
 
-    check_cell(place, peers.until(fired, 60), lambda: worker.said[-4000:], x=1)
-    place.ask("DELETE", f"/deployments/{cells}/schedules/{schedule['id']}")
-    logs, inspected, artifacts = peer.cli(
-        place, f"flow-run logs {cell}", f"flow-run inspect {book} --output json", "artifact ls"
+    for deployment, schedule in schedules.items():
+        run = peers.until(lambda id=deployment: fired(id), 90, lambda: worker.said[-4000:])
+        if deployment == shop.ids[f"{OURS} cell"]:
+            check_cell(place, run, lambda: worker.said[-4000:], x=1)
+        else:
+            check_book(place, run, lambda: worker.said[-4000:], who="a schedule")
+        place.ask("DELETE", f"/deployments/{deployment}/schedules/{schedule}")
+    check_as_the_real_command_line_shows_them(peer, place, cell, book)
+
+
+def check_as_the_real_command_line_shows_them(peer: Peer, place: Place, cell: str, book: str) -> None:
+    names = [place.run(run)["name"] for run in (cell, book)]
+    task = place.task_runs(cell)[0]
+    kept = place.ask("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [book]}}})
+    page = next(one for one in kept if one["type"] == "html")
+    runs, inspected, logs, said, tasks, one, artifacts, shown = peer.cli(
+        place,
+        "flow-run ls --limit 200",
+        f"flow-run inspect {book} --output json",
+        f"flow-run logs {cell}",
+        f"flow-run logs {book}",
+        "task-run ls --limit 200",
+        f"task-run inspect {task['id']} --output json",
+        "artifact ls --limit 200",
+        f"artifact inspect {page['key']} --output json",
     )
-    assert "the cell got 2" in logs and json.loads(inspected)["state"]["name"] == "Completed"
+    lines = [next(line for line in runs.splitlines() if name in line) for name in names]
+    assert all("COMPLETED" in line for line in lines), lines
+    assert json.loads(inspected)["state"]["name"] == "Completed"
+    assert "the cell got 2" in logs and "a report for our worker: 2" in said
+    assert task["name"] in tasks and json.loads(one)["state"]["type"] == "COMPLETED"
     assert "report-notebook" in artifacts and "report-html" in artifacts
+    (found,) = (artifact for artifact in json.loads(shown) if artifact["id"] == page["id"])
+    assert found["flow_run_id"] == book and found["data"] == page["data"]
 
 
-def test_cancelling_a_run_of_our_worker(peer: Peer, shop: Shop, worker: Program) -> None:
+def test_cancelling_a_run_of_our_worker(peer: Peer, shop: Shop, worker: Output) -> None:
     run = shop.ask(f"{OURS} nap")
     shop.place.reach(run, "Running", otherwise=lambda: worker.said[-4000:])
     pid = shop.place.run(run)["infrastructure_pid"]
@@ -77,8 +113,9 @@ def test_cancelling_a_run_of_our_worker(peer: Peer, shop: Shop, worker: Program)
     peers.until(lambda: not Path(f"/proc/{pid}").exists(), 10)
 
 
-def test_our_command_line_at_the_real_server(shop: Shop, worker: Program) -> None:
-    place = shop.place
+@pytest.mark.parametrize("named", ["PREFECT_API_URL", "MILLRACE_API_URL"])
+def test_our_command_line_at_the_real_server(shop: Shop, worker: Output, named: str) -> None:
+    place, shop = shop.place, replace(shop, named=named)
     run = json.loads(shop.cli("deployment", "run", f"interop_cell/{OURS}-cell", "-p", "x=1", "--output", "json"))
     id = run["id"] if "id" in run else run["flow_run"]["id"]
     check_cell(place, id, lambda: worker.said[-4000:], x=1)
@@ -91,21 +128,83 @@ def test_our_command_line_at_the_real_server(shop: Shop, worker: Program) -> Non
     assert any(found["name"] == OURS for found in json.loads(shop.cli("work-pool", "ls", "--output", "json")))
 
 
+# -- suspended runs, which give their process back and go on in another
+
+
+def suspended(place: Place, run: str, said: Any) -> None:
+    """The run is suspended, and its process is gone."""
+    place.reach(run, "Suspended", 60, said)
+    pid = int(str(place.run(run)["infrastructure_pid"]).rsplit(":", 1)[-1])
+    peers.until(lambda: not psutil.pid_exists(pid), 30, said)
+
+
+def check_resumed(place: Place, run: str, said: Any, answer: int) -> None:
+    """It went on in another process, and ended well."""
+    ended = place.ended(run, 90, said)
+    assert ended["state_name"] == "Completed", (ended["state"], place.lines(run))
+    peers.until(lambda: f"answered {answer}" in place.lines(run), 15, lambda: place.lines(run))
+    names = [state["name"] for state in place.ask("GET", f"/flow_run_states/?flow_run_id={run}")]
+    assert names[names.index("Suspended") :][:2] == ["Suspended", "Resuming"] and names.count("Running") == 2, names
+
+
+def test_a_suspended_run_of_our_worker_is_resumed_by_the_real_client(peer: Peer, shop: Shop, worker: Output) -> None:
+    run = shop.ask(f"{OURS} suspend")
+    suspended(shop.place, run, lambda: worker.said[-4000:])
+    answer = peer.play("resume", shop.place, run, json.dumps({"value": "x"}), json.dumps({"value": 7}))
+    assert "value" in answer["refused"]
+    check_resumed(shop.place, run, lambda: worker.said[-4000:], 7)
+
+
 # -- the real worker
 
 
-def test_a_real_worker_runs_both_through_the_command(peer: Peer, shop: Shop) -> None:
+def test_a_real_worker_runs_both_and_what_suspends_through_the_command(peer: Peer, shop: Shop) -> None:
     with peer.worker(shop.place, REAL, "--name", "real worker") as program:
         cell, book = shop.ask(f"{REAL} cell", x=2), shop.ask(f"{REAL} book", who="the real worker")
         check_cell(shop.place, cell, lambda: program.said[-4000:], x=2)
         check_book(shop.place, book, lambda: program.said[-4000:], who="the real worker")
         assert shop.place.run(cell)["labels"]["prefect.worker.name"] == "real worker"
+        run = shop.ask(f"{REAL} suspend")
+        suspended(shop.place, run, lambda: program.said[-4000:])
+        shop.cli("flow-run", "resume", run, "-p", "value=8")
+        check_resumed(shop.place, run, lambda: program.said[-4000:], 8)
 
 
 # -- what the real server lacks
 
+TWICE = """
+import json
+from millrace import flow, task
 
-def test_what_the_real_server_lacks_is_not_needed(shop: Shop) -> None:
+@task
+def double(x):
+    return 2 * x
+
+@flow
+def falls_back(x: int):
+    return double(x)
+
+ids = [str(falls_back(x, return_state=True).state_details.flow_run_id) for x in (1, 2)]
+print("RESULT " + json.dumps(ids))
+"""
+
+
+def test_runs_begin_by_the_operations_of_prefect_where_ours_are_not(shop: Shop) -> None:
+    with gate.without(shop.place) as door:
+        ids = shop.run(TWICE, door)
+    begun = "POST /millrace/flow_runs/begin"
+    made = [r"POST /flows/$", "POST /flow_runs/$", f"POST /flow_runs/{ids[0]}/set_state"]
+    places = [door.first(pattern) for pattern in (begun, *made)]
+    assert places == sorted(places), door.asked
+    # asked once: the second run knows already
+    assert (door.times(begun), door.times("POST /flow_runs/$"), door.times("lease")) == (1, 2, 0), door.asked
+    for id in ids:
+        run = shop.place.run(id)
+        assert (run["state_name"], run["run_count"]) == ("Completed", 1)
+        peers.until(lambda id=id: [t["state_name"] for t in shop.place.task_runs(id)] == ["Completed"], 15)
+
+
+def test_the_real_server_has_none_of_our_operations(shop: Shop) -> None:
     for method, path in (
         ("GET", "/admin/millrace"),
         ("POST", "/millrace/flow_runs/begin"),

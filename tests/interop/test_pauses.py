@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import peers
 from peers import Peer, Place, Program
+from shops import millrace, ours_at
 
 OUR_FLOW = """
 import json
@@ -36,18 +36,7 @@ print("RESULT " + json.dumps({"name": state.name, "value": state.result(raise_on
 """
 
 
-def environment(place: Place, home: Path) -> dict[str, str]:
-    return {**peers.clean(), "PREFECT_API_URL": place.url, "MILLRACE_HOME": str(home), "MILLRACE_AUTOSTART": "false"}
-
-
-def millrace(place: Place, home: Path, *words: str, code: int = 0) -> str:
-    """What our command line says of a run at a server."""
-    command = [sys.executable, "-m", "millrace", "flow-run", *words]
-    done = subprocess.run(
-        command, env=environment(place, home), capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+WRONG = json.dumps({"approved": "perhaps"})
 
 
 def paused(place: Place, flow: str, key: str, program: Program) -> str:
@@ -67,17 +56,9 @@ def paused(place: Place, flow: str, key: str, program: Program) -> str:
 
 def our_flow(place: Place, folder: Path) -> Program:
     """Our flow, begun as a script at a server."""
-    script, out = folder / "pauses.py", folder / "out.txt"
+    script = folder / "pauses.py"
     script.write_text(OUR_FLOW)
-    with out.open("wb") as file:
-        popen = subprocess.Popen(
-            [sys.executable, str(script)],
-            env=environment(place, folder / "home"),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return Program(popen, out)
+    return peers.started([sys.executable, str(script)], folder / "out.txt", ours_at(place, folder / "home"))
 
 
 def ended(program: Program) -> Any:
@@ -92,10 +73,10 @@ def test_a_real_flow_that_pauses_here_is_resumed_by_our_command_line(peer: Peer,
     program = peer.scenario("pauses", ours)
     try:
         run = paused(ours, "interop-pauses", "1", program)
-        assert "'approved'" in millrace(ours, tmp_path, "resume", run, "-p", "remark=x", code=1)
-        millrace(ours, tmp_path, "resume", run, "-p", "approved=true")
+        assert "'approved'" in millrace(ours, tmp_path, "flow-run", "resume", run, "-p", "remark=x", code=1)
+        millrace(ours, tmp_path, "flow-run", "resume", run, "-p", "approved=true")
         paused(ours, "interop-pauses", "2", program)
-        millrace(ours, tmp_path, "resume", run, "-p", "value=7")
+        millrace(ours, tmp_path, "flow-run", "resume", run, "-p", "value=7")
         assert ended(program) == {"name": "Completed", "value": [1, True, "so so", 7]}
     finally:
         program.stop()
@@ -109,10 +90,10 @@ def test_our_flow_that_pauses_at_the_real_server_is_resumed_by_the_real_client_a
     program = our_flow(theirs, tmp_path)
     try:
         run = paused(theirs, "interop-our-pauses", "1", program)
-        answer = peer.play("resume", theirs, run, json.dumps({"approved": True}))
+        answer = peer.play("resume", theirs, run, WRONG, json.dumps({"approved": True}))
         assert "approved" in answer["refused"] or "perhaps" in answer["refused"]
         paused(theirs, "interop-our-pauses", "2", program)
-        millrace(theirs, tmp_path, "resume", run, "-p", "value=7")
+        millrace(theirs, tmp_path, "flow-run", "resume", run, "-p", "value=7")
         assert ended(program) == {"name": "Completed", "value": [1, True, "so so", 7]}
     finally:
         program.stop()
@@ -123,10 +104,10 @@ def test_our_flow_that_pauses_here_is_resumed_by_the_real_client(peer: Peer, our
     program = our_flow(ours, tmp_path)
     try:
         run = paused(ours, "interop-our-pauses", "1", program)
-        answer = peer.play("resume", ours, run, json.dumps({"approved": False, "remark": "late"}))
+        answer = peer.play("resume", ours, run, WRONG, json.dumps({"approved": False, "remark": "late"}))
         assert "'approved'" in answer["refused"]
         paused(ours, "interop-our-pauses", "2", program)
-        millrace(ours, tmp_path, "resume", run, "-p", "value=8")
+        millrace(ours, tmp_path, "flow-run", "resume", run, "-p", "value=8")
         assert ended(program) == {"name": "Completed", "value": [1, False, "late", 8]}
     finally:
         program.stop()

@@ -51,6 +51,18 @@ WORDS: dict[str, list[Any]] = {
     "default_queue_id": [None],
     "pull_steps": [[], None, [{"prefect.deployments.steps.set_working_directory": {"directory": "/tmp"}}]],
     "next_page": [None],
+    # nothing that happens on these servers: an automation that was made up must not act on what other tests do
+    "match": [{"prefect.resource.id": "interop.nothing.*"}, {"prefect.resource.id": ["interop.nothing", "!*"]}],
+    "within": [0, 10.0, 90, "PT30S"],  # seconds are what the client sends, whatever the schema says
+    "require": ["any", "all", 1],
+}
+ALWAYS = {"match"}
+# The queries of operations; what is not here is left out.
+QUERIES: dict[str, list[str]] = {
+    "flow_run_id": ["@flow_run"],
+    "client": ["me"],
+    "version": ["non-versioned", "7.7"],
+    "include_secrets": ["true", "false"],
 }
 
 
@@ -72,6 +84,14 @@ class Wanted:
         content = self.facts.get("requestBody", {}).get("content", {})
         found: dict[str, Any] | None = content.get("application/json", {}).get("schema")
         return found
+
+    @property
+    def queries(self) -> list[dict[str, str]]:
+        """What stands behind the `?`: the least, then each value that an optional one can have."""
+        found = [part for part in self.facts.get("parameters", []) if part["in"] == "query"]
+        least = {part["name"]: QUERIES[part["name"]][0] for part in found if part.get("required")}
+        more = [part["name"] for part in found if not part.get("required")]
+        return [least, *({**least, name: value} for name in more for value in QUERIES[name])]
 
     def answer(self, status: int) -> dict[str, Any] | None:
         """The schema of the answer of a success, whatever number it bears."""
@@ -182,7 +202,7 @@ class Maker:
         required = set(schema.get("required", []))
         for key, part in schema.get("properties", {}).items():
             deep = depth > DEPTH and key not in required
-            if not deep and (key in required or self.chance.random() < self.all):
+            if key in ALWAYS or (not deep and (key in required or self.chance.random() < self.all)):
                 made[key] = self.make(part, key, depth + 1)
         more = schema.get("additionalProperties", True)
         if "properties" not in schema and isinstance(more, dict):

@@ -166,6 +166,20 @@ def test_submitting_becomes_infrastructure_pending() -> None:
     assert decide(named("InfrastructurePending"), proposal("Submitting"), facts()).status is ABORT
 
 
+def test_a_submitter_may_use_names_of_its_own_but_nobody_begins_anew() -> None:
+    def pending(name: str) -> StateCreate:
+        return StateCreate(type=StateType.PENDING, name=name)
+
+    def state(name: str) -> State:
+        return State(type=StateType.PENDING, name=name)
+
+    assert decide(named("Submitting"), pending("Pulling the image"), facts()).status is ACCEPT
+    assert decide(state("Pulling the image"), pending("Starting"), facts()).status is ACCEPT
+    assert decide(state("Starting"), pending("Starting"), facts()).status is ABORT
+    for name in ("Pending", "Submitting", "InfrastructurePending"):
+        assert decide(state("Starting"), pending(name), facts()).status is ABORT
+
+
 def test_only_scheduled_becomes_late() -> None:
     assert decide(scheduled(NOW), proposal("Late"), facts()).status is ACCEPT
     for name in ("AwaitingRetry", "Late"):

@@ -109,7 +109,7 @@ def body(deployment: RunnerDeployment, flow_id: UUID, pool: str | None, image: s
         concurrency_limit=deployment.concurrency_limit,
         concurrency_options=deployment.concurrency_options,
         enforce_parameter_schema=deployment.enforce_parameter_schema,
-        parameter_openapi_schema=deployment.parameter_openapi_schema,
+        parameter_openapi_schema=_closed(deployment.parameter_openapi_schema),
         parameters=deployment.parameters,
         tags=deployment.tags,
         labels=labels,
@@ -124,3 +124,8 @@ def body(deployment: RunnerDeployment, flow_id: UUID, pool: str | None, image: s
         job_variables=variables,
         **said,
     )
+
+
+def _closed(schema: JsonObject) -> JsonObject:
+    """The schema that takes no other parameters: so any server refuses a misspelt one before a run is made."""
+    return {**schema, "additionalProperties": False} if "properties" in schema else schema

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal, Self
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from millrace.schema import templates
 from millrace.schema.fields import JsonObject, Model
@@ -234,23 +235,35 @@ class SendNotification(Model):
         return self
 
 
-AnyAction = Annotated[
+_Action = (
     DoNothing
     | RunDeployment
     | PauseDeployment
     | ResumeDeployment
-    | ChangeFlowRunState
     | CancelFlowRun
-    | SuspendFlowRun
-    | ResumeFlowRun
     | DeleteFlowRun
-    | PauseWorkPool
-    | ResumeWorkPool
+    | ChangeFlowRunState
     | PauseWorkQueue
     | ResumeWorkQueue
+    | SendNotification
+    | CallWebhook
     | PauseAutomation
     | ResumeAutomation
-    | CallWebhook
-    | SendNotification,
-    Field(discriminator="type"),
-]
+    | SuspendFlowRun
+    | ResumeFlowRun
+    | PauseWorkPool
+    | ResumeWorkPool
+)
+
+
+@lru_cache(maxsize=1)
+def _untyped() -> TypeAdapter[Any]:
+    return TypeAdapter(_Action)
+
+
+def _typed(value: Any) -> Any:
+    """An action that does not say its type is the first that its fields fit best, as with the original."""
+    return _untyped().validate_python(value) if isinstance(value, dict) and "type" not in value else value
+
+
+AnyAction = Annotated[_Action, Field(discriminator="type"), BeforeValidator(_typed)]

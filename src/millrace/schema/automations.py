@@ -21,7 +21,7 @@ _ON_THE_WAY = {f"prefect.flow-run.{name}" for name in ("Scheduled", "Pending", "
 class AutomationCore(Model):
     """When its trigger fires, an automation does its actions."""
 
-    name: str = Field(min_length=1, max_length=1024)
+    name: str
     description: str = ""
     enabled: bool = True
     tags: Tags = Field(default_factory=list)

@@ -111,7 +111,7 @@ class EventTrigger(_ResourceTrigger):
         description="Count for each value of these labels apart; `related:<role>:<label>` is that of a related one.",
     )
     posture: Literal[Posture.REACTIVE, Posture.PROACTIVE] = Posture.REACTIVE
-    threshold: int = Field(1, ge=0)
+    threshold: int = 1
     within: timedelta = Field(timedelta(0), ge=timedelta(0), description="Proactive: at least 10 seconds.")
 
     @model_validator(mode="before")
@@ -180,7 +180,7 @@ class MetricTrigger(_ResourceTrigger):
 
 
 class _Composite(_Trigger):
-    triggers: list[AnyTrigger] = Field(min_length=1)
+    triggers: list[AnyTrigger] = Field(description="Its parts; without any it never fires.")
     within: timedelta | None = Field(None, description="How far apart the first and the last may be; null: any time.")
 
     def anew(self) -> Self:
@@ -220,7 +220,8 @@ class CompoundTrigger(_Composite):
     @property
     def needed(self) -> int:
         """How many of its triggers must have fired."""
-        return {"any": 1, "all": len(self.triggers)}.get(str(self.require)) or int(self.require)
+        known = {"any": 1, "all": len(self.triggers)}
+        return known[self.require] if isinstance(self.require, str) else self.require
 
     def ready(self, fired: list[UUID]) -> bool:
         """Whether these firings, in their order, are enough."""

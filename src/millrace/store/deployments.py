@@ -232,17 +232,20 @@ def update(tx: Transaction, id: UUID, body: DeploymentUpdate) -> None:
     found = row(tx, id)
     _apply(tx, found, _changes(tx, found, values(body, deployments, only=body.model_fields_set), body))
     if body.schedules is not None:
-        timetable.declare(tx, id, [_complete(tx, id, part) for part in body.schedules])
+        stored = timetable.of_deployments(tx, [id])[id]
+        # what only changes something says nothing to a deployment that has no schedules
+        wanted = [part for part in body.schedules if stored or part.schedule is not None]
+        timetable.declare(tx, id, [_complete(part, stored) for part in wanted])
 
 
-def _complete(tx: Transaction, id: UUID, part: DeploymentScheduleUpdate) -> DeploymentScheduleCreate:
+def _complete(part: DeploymentScheduleUpdate, known: list[DeploymentSchedule]) -> DeploymentScheduleCreate:
     """A schedule of which only some fields were sent; the rest is that of the stored one with its slug."""
     sent = {name: getattr(part, name) for name in part.model_fields_set if getattr(part, name) is not None}
-    stored = [old for old in timetable.of_deployments(tx, [id])[id] if old.slug is not None and old.slug == part.slug]
+    stored = [old for old in known if old.slug is not None and old.slug == part.slug]
     if "schedule" not in sent and not stored:
         raise NotFound(f"The deployment has no schedule with the slug {part.slug!r}; a new one needs a `schedule`.")
-    known = {name: getattr(stored[0], name) for name in DeploymentScheduleCreate.model_fields} if stored else {}
-    return DeploymentScheduleCreate(**{**known, **sent})
+    before = {name: getattr(stored[0], name) for name in DeploymentScheduleCreate.model_fields} if stored else {}
+    return DeploymentScheduleCreate(**{**before, **sent})
 
 
 def delete(tx: Transaction, id: UUID) -> None:

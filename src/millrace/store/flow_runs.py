@@ -96,7 +96,7 @@ def create(tx: Transaction, body: FlowRunCreate) -> tuple[FlowRun, bool]:
         The run, and whether it is new: with a known idempotency key it is the known run.
 
     Raises:
-        NotFound: no such flow, pool or deployment.
+        NotFound: no such flow or pool.
     """
     known = by_key(tx, body.flow_id, body.idempotency_key)
     if known is not None:
@@ -110,9 +110,9 @@ def prepare(tx: Transaction, body: FlowRunCreate) -> Run:
     """The columns of a run that a client asks for, without a state."""
     flow = flows.read(tx, body.flow_id)
     more: dict[str, Any] = {}
-    if body.deployment_id is not None:
-        row = deployments.row(tx, body.deployment_id)
-        more = {"deployment_version": row.version}
+    if body.deployment_id is not None:  # of one that is gone, a run is a run all the same
+        row = deployments.rows(tx, [body.deployment_id]).get(body.deployment_id)
+        more = {"deployment_version": row.version if row is not None else None}
     if body.work_pool_name is not None:
         pool_id, queue_id = queues.resolve(tx, body.work_pool_name, body.work_queue_name)
         more |= {"work_pool_id": pool_id, "work_queue_id": queue_id}

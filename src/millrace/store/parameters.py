@@ -36,7 +36,8 @@ def check(parameters: JsonObject, schema: JsonObject | None, *, complete: bool, 
 
     Args:
         parameters: by name.
-        schema: the flow's parameter schema; without properties everything fits.
+        schema: the flow's parameter schema; without properties everything fits, and names that it does not know are
+            refused where it says `additionalProperties: false`, as our own deployments do.
         complete: every parameter without a default must be there.
         noun: what one of them is called in messages.
 
@@ -65,7 +66,7 @@ def check(parameters: JsonObject, schema: JsonObject | None, *, complete: bool, 
 
 def _known(parameters: JsonObject, schema: JsonObject, properties: dict[str, Any], noun: str) -> None:
     unknown = [name for name in parameters if name not in properties]
-    if unknown and schema.get("additionalProperties", False) is False:
+    if unknown and schema.get("additionalProperties", True) is False:
         takes = f"It takes: {_names(properties)}." if properties else "It takes none."
         whose = "the flow" if noun == "Parameter" else "its receiver"
         raise ParameterError(f"{noun} {_names(unknown)} is unknown to {whose}. {takes}")

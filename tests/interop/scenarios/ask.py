@@ -24,7 +24,12 @@ def asked(name, **options):
 
 @flow(name="interop-asker")
 def asker():
-    return asked(quick, parameters={"x": 5})
+    return {
+        "waited": asked(quick, parameters={"x": 5}),
+        "at_once": asked(quick, timeout=0),
+        "gave_up": asked(slow, timeout=1.5, parameters={"seconds": 1}),
+        "alone": asked(quick, timeout=0, as_subflow=False),
+    }
 
 
 answer = {"waited": asked(quick, parameters={"x": 3}, tags=["asked"]), "at_once": asked(quick, timeout=0)}

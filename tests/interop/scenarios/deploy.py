@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
 HERE = Path(__file__).parent
-pool, kind = sys.argv[1:3]
+pool, *kinds = sys.argv[1:]
 
 
 def source(name):
@@ -18,7 +18,7 @@ def source(name):
 
 quiet = {"work_pool_name": pool, "build": False, "push": False, "print_next_steps": False}
 made = {}
-if kind == "full":
+if "full" in kinds:
     made["full"] = source("yard").deploy(
         "full",
         schedules=[
@@ -34,8 +34,9 @@ if kind == "full":
         concurrency_limit=3,
         **quiet,
     )
-else:
+if "rest" in kinds:
     made["yard"] = source("yard").deploy("plain", job_variables={"env": {"YARD": "bare"}}, tags=["interop"], **quiet)
-    made["sleeper"] = source("sleeper").deploy("sleeper", concurrency_limit=1, **quiet)
+    made["sleeper"] = source("sleeper").deploy("sleeper", **quiet)
+    made["suspends"] = source("suspends").deploy("suspends", **quiet)
     made["killed"] = source("killed").deploy("killed", **quiet)
 print("RESULT " + json.dumps({name: str(id) for name, id in made.items()}))

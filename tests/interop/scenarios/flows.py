@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger, tags, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import INPUTS
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, LogFilter
 from prefect.states import Failed
 
 
@@ -112,6 +113,18 @@ def told(state):
     }
 
 
+async def told_of(client, id, name):
+    """The task runs and lines of a run, as soon as what the run still had to tell has come."""
+    tasks, lines = FlowRunFilter(id={"any_": [id]}), LogFilter(flow_run_id={"any_": [id]})
+    for _ in range(100):
+        runs = await client.read_task_runs(flow_run_filter=tasks)
+        logged = [log.message for log in await client.read_logs(lines)]
+        if all(run.state.is_final() for run in runs) and (name != "tasks" or "a logged line" in logged):
+            break
+        await asyncio.sleep(0.2)
+    return {"tasks": [[run.name.rsplit("-", 1)[0], run.state.name] for run in runs], "lines": logged}
+
+
 async def read_back(ids):
     found = {}
     async with get_client() as client:
@@ -125,6 +138,7 @@ async def read_back(ids):
                 "parent": str(run.parent_task_run_id),
                 "states": [state.name for state in states],
                 "graph": graph,
+                **await told_of(client, id, name),
             }
     return found
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from prefect.flow_runs import resume_flow_run
 
-run, right = UUID(sys.argv[1]), json.loads(sys.argv[2])
+run, wrong, right = UUID(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
 try:
-    resume_flow_run(run, run_input={"approved": "perhaps"})
+    resume_flow_run(run, run_input=wrong)
     refused = None
 except RuntimeError as error:
     refused = str(error)

@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, suspend_flow_run, task
 
 
 @task
@@ -25,6 +25,14 @@ def sleeper(seconds: float = 300, note: str = ""):
         Path(note).write_text(str(os.getpid()))
     for _ in range(int(seconds * 10)):
         time.sleep(0.1)
+
+
+@flow(name="interop-suspends", log_prints=True, persist_result=True)
+def suspends():
+    first = double(1)
+    answer = suspend_flow_run(wait_for_input=int, timeout=300)
+    print(f"answered {answer} after {first}")
+    return first + answer
 
 
 @flow(name="interop-killed")
