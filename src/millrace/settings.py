@@ -1,8 +1,15 @@
-"""Every setting, in one class. Each is read from the environment variable `MILLRACE_<NAME>`."""
+"""Every setting, in one class. Each is read from the environment variable `MILLRACE_<NAME>`.
+
+What an environment variable does not say, the file `settings.toml` of the data directory may (`millrace config set`).
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +18,13 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from millrace.errors import SettingsError
+
+FILE = "settings.toml"
+"""The file of settings in the data directory."""
+
+
+def _default_home() -> Path:
+    return Path(platformdirs.user_data_dir("millrace", appauthor=False))
 
 
 class Settings(BaseModel):
@@ -24,7 +38,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
     home: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("millrace", appauthor=False)),
+        default_factory=_default_home,
         description="The data directory: everything a user made lies under it.",
     )
     api_url: str | None = Field(
@@ -37,6 +51,9 @@ class Settings(BaseModel):
     lease_seconds: float = Field(30.0, ge=1, description="How long a claim holds without being extended, in seconds.")
     late_after_seconds: float = Field(15.0, ge=0, description="Seconds after which a due run that nobody took is Late.")
     sweep_seconds: float = Field(5.0, gt=0, description="Seconds between two looks for lost leases and late runs.")
+    worker_heartbeat_seconds: int = Field(
+        10, ge=1, description="Seconds between two signs of life of a worker; after three missed ones it is OFFLINE."
+    )
     cancel_grace_seconds: float = Field(10.0, ge=0, description="Seconds a cancelled run has to clean up.")
     idle_exit_seconds: float = Field(
         1800.0, ge=0, description="The embedded server exits after this many idle seconds with nothing scheduled."
@@ -98,7 +115,8 @@ class Settings(BaseModel):
     def _from_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
         # pydantic-settings does this and forty things more, in a fifth of the time that all of Millrace takes to load.
         variables = {name: f"MILLRACE_{name.upper()}" for name in cls.model_fields}
-        return {**{name: os.environ[key] for name, key in variables.items() if key in os.environ}, **given}
+        said = {**{name: os.environ[key] for name, key in variables.items() if key in os.environ}, **given}
+        return {**kept(Path(said.get("home") or _default_home())), **said}
 
     @field_validator("home", mode="after")
     @classmethod
@@ -173,6 +191,69 @@ class Settings(BaseModel):
         return self.home / "runs" / str(flow_run_id)
 
 
+def kept(home: Path) -> dict[str, Any]:
+    """What the file of settings in a data directory says.
+
+    Args:
+        home: the data directory.
+
+    Raises:
+        SettingsError: it cannot be read, or names a setting that there is not.
+    """
+    file = home.expanduser() / FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}.") from None
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is no TOML: {error}. Correct or delete it.") from None
+    if unknown := sorted(set(found) - _keepable()):
+        raise SettingsError(f"{file}: there is no setting {unknown[0]!r} to keep. millrace config view lists them.")
+    return found
+
+
+def keep(home: Path, changes: Mapping[str, str | None]) -> Path:
+    """Write settings into the file of a data directory, where they hold for every process that uses it.
+
+    Args:
+        home: the data directory.
+        changes: settings by name, as an environment variable would give them; None forgets one.
+
+    Returns:
+        The file.
+
+    Raises:
+        SettingsError: there is no such setting, or the value cannot be used.
+    """
+    if unknown := sorted(set(changes) - _keepable()):
+        raise SettingsError(f"There is no setting {unknown[0]!r} to keep. millrace config view lists them.")
+    after = {name: value for name, value in {**kept(home), **changes}.items() if value is not None}
+    try:
+        Settings(**{"home": home, **after})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"{first['loc'][0]} cannot be {first['input']!r}: {first['msg']}.") from None
+    home.mkdir(parents=True, exist_ok=True)
+    # a JSON text is a TOML text, but for one character
+    lines = [
+        f"{name} = " + json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for name, value in after.items()
+    ]
+    handle, new = tempfile.mkstemp(dir=home, prefix=FILE)  # mode 0600: a token may be in it
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+    os.replace(new, home / FILE)
+    current.cache_clear()
+    return home / FILE
+
+
+def _keepable() -> set[str]:
+    return set(Settings.model_fields) - {"home"}
+
+
 @lru_cache(maxsize=1)
 def current() -> Settings:
     """The settings of this process, read once; `current.cache_clear()` reads them anew.
@@ -183,5 +264,7 @@ def current() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
+        if not error.errors()[0]["loc"]:  # the file as a whole
+            raise SettingsError(str(error.errors()[0]["ctx"]["error"])) from None
         problems = "; ".join(f"MILLRACE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{problems}. Correct or unset it.") from None
+        raise SettingsError(f"{problems}. Correct or unset it, in the environment or in {FILE}.") from None

@@ -59,7 +59,12 @@ class Yard:
     Args:
         home: the data directory.
         code: where flows are written.
+
+    Attributes:
+        pool: where its deployments go.
     """
+
+    pool = POOL
 
     def __init__(self, home: Path, code: Path) -> None:
         self.home = home
@@ -88,8 +93,11 @@ class Yard:
             time.sleep(0.05)
         raise AssertionError("the server did not answer: " + self.said("server"))
 
-    def start_worker(self, limit: int | None = None, pool: str = POOL, **options: Any) -> subprocess.Popen[bytes]:
-        """Start a worker."""
+    def start_worker(
+        self, limit: int | None = None, pool: str | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker, of its own pool where no other is named."""
+        pool = pool or self.pool
         program = f"{WORKER}Worker({pool!r}, limit={limit!r}, **{options!r}).run()"
         return self._spawn("worker", [sys.executable, "-c", program])
 

@@ -43,6 +43,7 @@ COMMANDS = MappingProxyType(
         "secret": "millrace.cli.secret:app",
         "worker": "millrace.cli.worker:app",
         "server": "millrace.cli.server:app",
+        "config": "millrace.cli.config:app",
         "demo": "millrace.cli.tour:app",
         "version": "millrace.cli.version:app",
     }

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from millrace.cli.options import Limit, Yes, confirm
-from millrace.cli.output import Format, Output, emit, say, table
+from millrace.cli.output import Format, Output, done, emit, table
 from millrace.cli.reach import reach
 from millrace.client.synchronous import Client
 from millrace.errors import InvalidInput, NotFound
@@ -59,24 +59,25 @@ def delete(
     key: Annotated[str | None, typer.Argument(help="Every artifact of this key.")] = None,
     id: Annotated[UUID | None, typer.Option("--id", help="Only the artifact of this id.")] = None,
     yes: Yes = False,
+    output: Output = Format.TEXT,
 ) -> None:
     """Delete the artifacts of a key, or one by its id."""
     if (key is None) == (id is None):
         raise InvalidInput("Name what to delete: a key, or --id ID.")
     client = reach()
     if id is not None:
-        client.read_artifact(id)
+        one = client.read_artifact(id)
         confirm(f"Delete the artifact {id}?", yes)
         client.delete_artifact(id)
-        say(f"Deleted the artifact {id}.")
+        done(f"Deleted the artifact {id}.", [one], output)
         return
     found = _of_key(client, str(key), 200)
     confirm(f"Delete the artifacts of the key {key!r}?", yes)
-    count = 0
+    gone: list[Artifact] = []
     while found:
         for one in found:
             client.delete_artifact(one.id)
-        count += len(found)
+        gone += found
         only = ArtifactFilter(key=TextCondition(any_=[str(key)]))
         found = client.read_artifacts(ArtifactQuery(artifacts=only, limit=200))
-    say(f"Deleted {count} artifact{'s' if count != 1 else ''} of the key {key!r}.")
+    done(f"Deleted {len(gone)} artifact{'s' if len(gone) != 1 else ''} of the key {key!r}.", gone, output)

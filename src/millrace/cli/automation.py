@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from millrace.cli.options import Limit, Yes, confirm
-from millrace.cli.output import Format, Output, emit, facts, note, say, table
+from millrace.cli.output import Format, Output, done, emit, facts, note, say, table
 from millrace.cli.reach import reach
 from millrace.client.synchronous import Client
 from millrace.errors import Ambiguous, InvalidInput, NotFound, RunError
@@ -133,8 +133,8 @@ def create(
     if output is Format.JSON:
         emit(made)
     else:
-        for done in made:
-            say(f"Created the automation {done.name!r} ({done.id}).")
+        for new in made:
+            say(f"Created the automation {new.name!r} ({new.id}).")
     for text in failed:
         note(text)
     if failed:
@@ -167,28 +167,30 @@ def _parsed(text: str, where: str) -> Any:
 
 
 @app.command()
-def pause(name: Name = None, id: ById = None) -> None:
+def pause(name: Name = None, id: ById = None, output: Output = Format.TEXT) -> None:
     """Let an automation rest."""
-    found = _find(reach(), name, id)
-    reach().patch_automation(found.id, enabled=False)
-    say(f"Paused the automation {found.name!r}.")
+    client = reach()
+    found = _find(client, name, id)
+    client.patch_automation(found.id, enabled=False)
+    done(f"Paused the automation {found.name!r}.", client.read_automation(found.id), output)
 
 
 @app.command()
-def resume(name: Name = None, id: ById = None) -> None:
+def resume(name: Name = None, id: ById = None, output: Output = Format.TEXT) -> None:
     """Let an automation look at events again."""
-    found = _find(reach(), name, id)
-    reach().patch_automation(found.id, enabled=True)
-    say(f"Resumed the automation {found.name!r}.")
+    client = reach()
+    found = _find(client, name, id)
+    client.patch_automation(found.id, enabled=True)
+    done(f"Resumed the automation {found.name!r}.", client.read_automation(found.id), output)
 
 
 @app.command()
-def delete(name: Name = None, id: ById = None, yes: Yes = False) -> None:
+def delete(name: Name = None, id: ById = None, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Forget an automation."""
     found = _find(reach(), name, id)
     confirm(f"Delete the automation {found.name!r}?", yes)
     reach().delete_automation(found.id)
-    say(f"Deleted the automation {found.name!r}.")
+    done(f"Deleted the automation {found.name!r}.", found, output)
 
 
 app.command("disable", hidden=True)(pause)

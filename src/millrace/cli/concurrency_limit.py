@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millrace.cli.options import Limit, Yes, confirm
-from millrace.cli.output import Format, Output, emit, facts, say, table
+from millrace.cli.output import Format, Output, done, emit, facts, say, table
 from millrace.cli.reach import reach
 
 app = typer.Typer(no_args_is_help=True, help="How many runs at once there may be of tasks with a tag.")
@@ -63,17 +63,18 @@ def inspect(tag: Tag, output: Output = Format.TEXT) -> None:
 
 
 @app.command()
-def reset(tag: Tag) -> None:
+def reset(tag: Tag, output: Output = Format.TEXT) -> None:
     """Free all slots of a tag, whoever holds them."""
-    reach().reset_tag_limit(tag)
-    say(f"All slots of the tag {tag!r} are free.")
+    client = reach()
+    client.reset_tag_limit(tag)
+    done(f"All slots of the tag {tag!r} are free.", client.read_tag_limit(tag), output)
 
 
 @app.command()
-def delete(tag: Tag, yes: Yes = False) -> None:
+def delete(tag: Tag, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Forget the limit of a tag."""
     client = reach()
-    client.read_tag_limit(tag)
+    found = client.read_tag_limit(tag)
     confirm(f"Delete the limit of the tag {tag!r}?", yes)
     client.delete_tag_limit(tag)
-    say(f"The tag {tag!r} has no limit any more.")
+    done(f"The tag {tag!r} has no limit any more.", found, output)

@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from millrace import plugins
-from millrace.cli.options import Parameters, Tags, pairs, values
+from millrace.cli.options import Parameters, Tags, values, variables
 from millrace.cli.output import Format, Output, emit
 from millrace.cli.reach import reach
 from millrace.errors import InvalidInput
 from millrace.schema.deployments import DeploymentScheduleCreate
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 _SPECIFIED = "millrace.deployments.specified"
 _OF_ONE = ("param", "schedules", "description", "version", "concurrency_limit")
 
@@ -76,7 +76,7 @@ def deploy(
         "description": description,
         "version": version,
         "work_queue_name": queue,
-        "job_variables": _variables(job_variable),
+        "job_variables": variables(job_variable),
         "catch_up": catch_up,
         "concurrency_limit": _limit(concurrency_limit, collision_strategy),
         "enforce_parameter_schema": enforce,
@@ -200,10 +200,3 @@ def _limit(limit: int | None, strategy: str | None) -> Any:
     if limit is None:
         raise InvalidInput("--collision-strategy belongs to --concurrency-limit, which is not given.")
     return {"limit": limit, "collision_strategy": strategy}
-
-
-def _variables(texts: list[str] | None) -> dict[str, Any] | None:
-    if not texts:
-        return None
-    expanded: dict[str, Any] = plugins.load("millrace.workers.variables:expand")(pairs(texts, "--job-variable"))
-    return expanded

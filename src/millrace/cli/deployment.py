@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,8 +12,8 @@ import typer
 from millrace import plugins
 from millrace.cli import schedule
 from millrace.cli.deployment_names import Which, find, named
-from millrace.cli.options import Parameters, Tags, Yes, confirm, moment, values
-from millrace.cli.output import Format, Output, emit, facts, note, say, table, when
+from millrace.cli.options import Parameters, Tags, Yes, confirm, later, moment, values, variables
+from millrace.cli.output import Format, Output, done, emit, facts, note, say, table, when
 from millrace.cli.reach import reach
 from millrace.cli.watch import code, ended
 from millrace.cli.watch import watch as watched
@@ -90,16 +93,30 @@ def inspect(deployment: Which, output: Output = Format.TEXT) -> None:
 def run(
     deployment: Which,
     param: Parameters = None,
+    params: Annotated[
+        str | None, typer.Option("--params", metavar="JSON", help="Parameters as a JSON object; - reads it from stdin.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show what the run does until it is over.")] = False,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0, help="With --watch: seconds to watch, at most.")
+        float | None,
+        typer.Option("--timeout", "--watch-timeout", min=0, help="With --watch: seconds to watch, at most."),
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", help="With a known key the known run is taken.")
     ] = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="When, in ISO 8601.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The run's name.")] = None,
+    at: Annotated[str | None, typer.Option("--at", "--start-at", metavar="TIME", help="When, in ISO 8601.")] = None,
+    in_: Annotated[
+        str | None, typer.Option("--in", "--start-in", metavar="SPAN", help="How much later: 90, '5 min', '2 hours'.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", "--flow-run-name", help="The run's name.")] = None,
     tag: Tags = None,
+    queue: Annotated[
+        str | None, typer.Option("--work-queue", "-q", help="A queue other than the deployment's.")
+    ] = None,
+    job_variable: Annotated[
+        list[str] | None,
+        typer.Option("--job-variable", "-jv", metavar="NAME=VALUE", help="Over the deployment's; env.KEY is one key."),
+    ] = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Run a deployment. With --watch the exit code is 0 only if the run completed."""
@@ -109,8 +126,10 @@ def run(
     found = find(client, deployment)
     chosen: dict[str, Any] = {"name": name} if name else {}
     body = DeploymentFlowRunCreate(
-        state=scheduled(moment(at) or now()),
-        parameters=values(found.parameter_openapi_schema, param),
+        state=scheduled(_start(at, in_)),
+        parameters={**_object(params), **values(found.parameter_openapi_schema, param)},
+        work_queue_name=queue,
+        job_variables=variables(job_variable),
         idempotency_key=idempotency_key,
         tags=tag or [],
         **chosen,
@@ -125,6 +144,24 @@ def run(
     say(f"Watch it: millrace flow-run watch {made.id}")
 
 
+def _start(at: str | None, in_: str | None) -> datetime:
+    if at is not None and in_ is not None:
+        raise InvalidInput("--at and --in are both given. Keep one of them.")
+    return later(in_) if in_ is not None else moment(at) or now()
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        found = json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise InvalidInput(f"--params is no JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"--params must be a JSON object, such as '{{\"n\": 5}}', not {type(found).__name__}.")
+    return found
+
+
 def _watch(client: Client, made: FlowRun, timeout: float | None, output: Format) -> None:
     if output is Format.JSON:
         over = watched(client, made, timeout=timeout, quiet=True)
@@ -135,19 +172,21 @@ def _watch(client: Client, made: FlowRun, timeout: float | None, output: Format)
 
 
 @app.command()
-def pause(deployment: Which) -> None:
+def pause(deployment: Which, output: Output = Format.TEXT) -> None:
     """Let all its schedules rest."""
     client = reach()
-    client.pause_deployment(find(client, deployment).id)
-    say(f"Paused the deployment {deployment!r}.")
+    found = find(client, deployment)
+    client.pause_deployment(found.id)
+    done(f"Paused the deployment {deployment!r}.", client.read_deployment(found.id), output)
 
 
 @app.command()
-def resume(deployment: Which) -> None:
+def resume(deployment: Which, output: Output = Format.TEXT) -> None:
     """Let its schedules run again."""
     client = reach()
-    client.resume_deployment(find(client, deployment).id)
-    say(f"Resumed the deployment {deployment!r}.")
+    found = find(client, deployment)
+    client.resume_deployment(found.id)
+    done(f"Resumed the deployment {deployment!r}.", client.read_deployment(found.id), output)
 
 
 @app.command()
@@ -168,7 +207,7 @@ def backfill(
     start, end = moment(from_, "--from"), moment(to, "--to")
     client = reach()
     found = find(client, deployment)
-    done = plugins.load("millrace.deployments.backfills:backfill")(
+    filled = plugins.load("millrace.deployments.backfills:backfill")(
         found.id,
         start,
         end,
@@ -180,14 +219,14 @@ def backfill(
         client=client,
     )
     if output is Format.JSON:
-        emit(done)
+        emit(filled)
         return
-    new = [fire for fire in done if fire.created]
+    new = [fire for fire in filled if fire.created]
     names = {one.id: one.slug or schedule.words(one) for one in found.schedules}
     if dry_run:
         table(("FIRE", "SCHEDULE"), [(fire.nominal_time, names.get(fire.schedule_id)) for fire in new], empty="")
     verb = "would be made" if dry_run else "were made"
-    say(f"{len(new)} run(s) {verb}; {len(done) - len(new)} fire(s) have theirs already.")
+    say(f"{len(new)} run(s) {verb}; {len(filled) - len(new)} fire(s) have theirs already.")
 
 
 @app.command()
@@ -203,10 +242,10 @@ def skipped(deployment: Which, output: Output = Format.TEXT) -> None:
 
 
 @app.command()
-def delete(deployment: Which, yes: Yes = False) -> None:
+def delete(deployment: Which, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Remove a deployment and its schedules; its runs stay."""
     client = reach()
     found = find(client, deployment)
     confirm(f"Delete the deployment {deployment!r}?", yes)
     client.delete_deployment(found.id)
-    say(f"Deleted the deployment {deployment!r}.")
+    done(f"Deleted the deployment {deployment!r}.", found, output)

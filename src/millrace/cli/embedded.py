@@ -17,9 +17,9 @@ from millrace.client.synchronous import Client
 from millrace.errors import ServerUnavailable
 from millrace.schema.operations import Counters
 
-up = typer.Typer()
-status = typer.Typer()
-down = typer.Typer()
+up = typer.Typer(add_completion=False)
+status = typer.Typer(add_completion=False)
+down = typer.Typer(add_completion=False)
 
 
 @up.command("up")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from millrace.cli.output import say
+from millrace.cli.output import Format, Output, done
 from millrace.cli.reach import reach
 from millrace.client.everything import follow_all
 from millrace.engine.recorder import recorder
@@ -61,6 +61,7 @@ def emit(
     resource_id: Annotated[str | None, typer.Option("--resource-id", help="The id of the thing.")] = None,
     related: Annotated[str | None, typer.Option("--related", help="Related things, as JSON.")] = None,
     payload: Annotated[str | None, typer.Option("--payload", "-p", help="JSON for whoever reads it.")] = None,
+    output: Output = Format.TEXT,
 ) -> None:
     """Tell that something happened."""
     labels = _labels(resource)
@@ -74,7 +75,7 @@ def emit(
     made = emit_event(event, labels, related=others if isinstance(others, list) else [others], payload=told)
     if not recorder().flush():
         raise InvalidInput("The event could not be sent in time.")
-    say(f"Emitted the event {event!r} ({made.id}).")
+    done(f"Emitted the event {event!r} ({made.id}).", made, output)
 
 
 def _labels(text: str | None) -> dict[str, str]:

@@ -8,8 +8,8 @@ import typer
 
 from millrace import plugins
 from millrace.cli import FAILED, run_turns
-from millrace.cli.options import Limit
-from millrace.cli.output import Format, Output, emit, facts, say, span, state, table
+from millrace.cli.options import Limit, Yes, confirm
+from millrace.cli.output import Format, Output, done, emit, facts, say, span, state, table
 from millrace.cli.reach import reach
 from millrace.cli.watch import code, ended, find, line, show
 from millrace.cli.watch import watch as watched
@@ -187,6 +187,18 @@ def cancel(
         say(f"The run {handle.name!r} is {now.name}.")
     if over and now.type is not StateType.CANCELLED:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def delete(run: Run, yes: Yes = False, output: Output = Format.TEXT) -> None:
+    """Forget a run, its tasks, logs and states."""
+    client = reach()
+    found = find(client, run)
+    if found.state is not None and found.state.type in (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING):
+        raise InvalidInput(f"The run {found.name!r} is {found.state.name}. Cancel it first: flow-run cancel --wait")
+    confirm(f"Delete the run {found.name!r}?", yes)
+    client.delete_flow_run(found.id)
+    done(f"Deleted the run {found.name!r}.", found, output)
 
 
 app.command()(run_turns.suspend)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from millrace.cli.options import Yes, confirm
-from millrace.cli.output import Format, Output, emit, facts, say, table
+from millrace.cli.output import Format, Output, done, emit, facts, say, table
 from millrace.cli.reach import reach
 from millrace.errors import InvalidInput
 from millrace.schema.limits import GlobalLimit
@@ -84,6 +84,7 @@ def update(
     limit: Annotated[int | None, typer.Option("--limit", "-l", min=0, help="How many slots there are.")] = None,
     active_slots: ActiveSlots = None,
     slot_decay_per_second: Decay = None,
+    output: Output = Format.TEXT,
 ) -> None:
     """Change a limit."""
     if enable and disable:
@@ -98,35 +99,35 @@ def update(
     if not changes:
         raise InvalidInput("Nothing to change: give --limit, --active-slots, --slot-decay-per-second, --enable …")
     reach().update_limit(name, **changes)
-    say(f"Updated the concurrency limit {name!r}.")
+    done(f"Updated the concurrency limit {name!r}.", _read(name), output)
 
 
 @app.command()
-def enable(name: Name) -> None:
+def enable(name: Name, output: Output = Format.TEXT) -> None:
     """Let a limit hold people up."""
-    _switch(name, True, "enabled")
+    _switch(name, True, "enabled", output)
 
 
 @app.command()
-def disable(name: Name) -> None:
+def disable(name: Name, output: Output = Format.TEXT) -> None:
     """Let a limit hold nobody up."""
-    _switch(name, False, "disabled")
+    _switch(name, False, "disabled", output)
 
 
-def _switch(name: str, active: bool, word: str) -> None:
+def _switch(name: str, active: bool, word: str, output: Format) -> None:
     if _read(name).active is active:
         raise InvalidInput(f"The concurrency limit {name!r} is {word} already.")
     reach().update_limit(name, active=active)
-    say(f"The concurrency limit {name!r} is {word}.")
+    done(f"The concurrency limit {name!r} is {word}.", _read(name), output)
 
 
 @app.command()
-def delete(name: Name, yes: Yes = False) -> None:
+def delete(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Forget a limit: nobody is held up any more."""
-    _read(name)
+    found = _read(name)
     confirm(f"Delete the concurrency limit {name!r}?", yes)
     reach().delete_limit(name)
-    say(f"Deleted the concurrency limit {name!r}.")
+    done(f"Deleted the concurrency limit {name!r}.", found, output)
 
 
 def _read(name: str) -> GlobalLimit:

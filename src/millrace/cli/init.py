@@ -12,7 +12,7 @@ from millrace.cli.output import Format, Output, emit
 from millrace.cli.reach import reach
 from millrace.errors import AlreadyExists, InvalidInput
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from millrace import plugins
 from millrace.errors import InvalidInput
+from millrace.schema.fields import now
 
 Parameters = Annotated[
     list[str] | None,
@@ -18,6 +21,11 @@ Parameters = Annotated[
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag. Repeatable.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=200, help="At most this many.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+_TEXTS = ("env.", "labels.")
+_UNITS = {"": 1, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60}
+_UNITS |= {"h": 3600, "hour": 3600, "d": 86400, "day": 86400}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
 def pairs(texts: Sequence[str] | None, option: str = "-p") -> dict[str, str]:
@@ -62,6 +70,31 @@ def values(schema: Mapping[str, Any] | None, texts: Sequence[str] | None) -> dic
     return read
 
 
+def variables(texts: Sequence[str] | None) -> dict[str, Any] | None:
+    """Job variables as typed: `env.KEY=value` is one key of `env`, a text; other values are JSON, or else text.
+
+    Args:
+        texts: `name=value` words.
+
+    Raises:
+        InvalidInput: a word has no `=`, or two names contradict each other.
+    """
+    if not texts:
+        return None
+    given = {name: _read(name, text) for name, text in pairs(texts, "--job-variable").items()}
+    expanded: dict[str, Any] = plugins.load("millrace.schema.job_variables:expand")(given)
+    return expanded
+
+
+def _read(name: str, text: str) -> Any:
+    if name.startswith(_TEXTS):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def moment(text: str | None, option: str = "--at") -> datetime | None:
     """A moment as typed: ISO 8601; without a zone it is local.
 
@@ -80,6 +113,23 @@ def moment(text: str | None, option: str = "--at") -> datetime | None:
         raise InvalidInput(
             f"{option} {text!r} is no moment; write 2026-11-21T18:00 (local) or 2026-11-21T17:00Z."
         ) from None
+
+
+def later(text: str, option: str = "--in") -> datetime:
+    """The moment that is so much later than now.
+
+    Args:
+        text: seconds, or a number with its unit, such as `90`, `5 min` or `2 hours`.
+        option: the option it came with, for the message.
+
+    Raises:
+        InvalidInput: it is no length of time.
+    """
+    found = _SPAN.fullmatch(text.strip().lower())
+    size = _UNITS.get(found[2]) or _UNITS.get(found[2].removesuffix("s")) if found else None
+    if found is None or size is None:
+        raise InvalidInput(f"{option} {text!r} is no length of time; write 90, '5 min' or '2 hours'.")
+    return now() + timedelta(seconds=float(found[1]) * size)
 
 
 def confirm(question: str, yes: bool) -> None:

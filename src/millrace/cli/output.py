@@ -74,6 +74,20 @@ def say(text: str | Text) -> None:
     console().print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
 
 
+def done(text: str, value: Any, output: Format) -> None:
+    """Tells that something was done: a line for people, for programs the thing as it is now.
+
+    Args:
+        text: the line.
+        value: the thing; of what was deleted, as it was last.
+        output: for whom.
+    """
+    if output is Format.JSON:
+        emit(value)
+    else:
+        say(text)
+
+
 def note(text: str) -> None:
     """Says something beside the result, on stderr."""
     print(text, file=sys.stderr, flush=True)

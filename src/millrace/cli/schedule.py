@@ -9,7 +9,7 @@ import typer
 
 from millrace.cli.deployment_names import Which, find
 from millrace.cli.options import Parameters, Yes, confirm, moment, values
-from millrace.cli.output import Format, Output, emit, say, table, when
+from millrace.cli.output import Format, Output, done, emit, say, table, when
 from millrace.cli.reach import reach
 from millrace.client.synchronous import Client
 from millrace.errors import InvalidInput, NotFound
@@ -218,30 +218,45 @@ Every = Annotated[bool, typer.Option("--all", help="All schedules of all deploym
 
 
 @app.command()
-def pause(deployment: MaybeWhich = None, schedule: MaybeOne = None, all_: Every = False, yes: Yes = False) -> None:
+def pause(
+    deployment: MaybeWhich = None,
+    schedule: MaybeOne = None,
+    all_: Every = False,
+    yes: Yes = False,
+    output: Output = Format.TEXT,
+) -> None:
     """Let a schedule rest: its runs that nobody took are deleted."""
-    _set_active(deployment, schedule, all_, False, yes)
+    _set_active(deployment, schedule, all_, False, yes, output)
 
 
 @app.command()
-def resume(deployment: MaybeWhich = None, schedule: MaybeOne = None, all_: Every = False, yes: Yes = False) -> None:
+def resume(
+    deployment: MaybeWhich = None,
+    schedule: MaybeOne = None,
+    all_: Every = False,
+    yes: Yes = False,
+    output: Output = Format.TEXT,
+) -> None:
     """Let a schedule fire again, from now on."""
-    _set_active(deployment, schedule, all_, True, yes)
+    _set_active(deployment, schedule, all_, True, yes, output)
 
 
-def _set_active(deployment: str | None, schedule: str | None, every: bool, active: bool, yes: bool) -> None:
-    verb, done = ("Resume", "Resumed") if active else ("Pause", "Paused")
+def _set_active(
+    deployment: str | None, schedule: str | None, every: bool, active: bool, yes: bool, output: Format
+) -> None:
+    verb = "Resume" if active else "Pause"
     client = reach()
     if every:
         if deployment is not None or schedule is not None:
             raise InvalidInput("Give a deployment and a schedule, or --all, not both.")
         everything = [(owner.id, one) for owner in _deployments(client) for one in owner.schedules]
-        wanted = [(owner_id, one.id) for owner_id, one in everything if one.active is not active]
+        wanted = [(owner_id, one) for owner_id, one in everything if one.active is not active]
         if wanted:
             confirm(f"{verb} {len(wanted)} schedule(s) of all deployments?", yes)
-        for owner_id, id in wanted:
-            client.update_deployment_schedule(owner_id, id, active=active)
-        say(f"{done} {len(wanted)} schedule(s).")
+        for owner_id, one in wanted:
+            client.update_deployment_schedule(owner_id, one.id, active=active)
+        after = [one.model_copy(update={"active": active}) for _, one in wanted]
+        done(f"{verb}d {len(wanted)} schedule(s).", after, output)
         return
     if deployment is None or schedule is None:
         raise InvalidInput("Give a deployment and a schedule, or --all.")
@@ -250,7 +265,8 @@ def _set_active(deployment: str | None, schedule: str | None, every: bool, activ
     if one.active is active:
         raise InvalidInput(f"The schedule {schedule!r} is {'active' if active else 'paused'} already.")
     client.update_deployment_schedule(found.id, one.id, active=active)
-    say(f"{done} the schedule {one.schedule.describe()} of {deployment!r}.")
+    now_is = one.model_copy(update={"active": active})
+    done(f"{verb}d the schedule {one.schedule.describe()} of {deployment!r}.", now_is, output)
 
 
 def _deployments(client: Client) -> list[Deployment]:
@@ -261,22 +277,22 @@ def _deployments(client: Client) -> list[Deployment]:
 
 
 @app.command()
-def delete(deployment: Which, schedule: One, yes: Yes = False) -> None:
+def delete(deployment: Which, schedule: One, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Delete a schedule and its runs that nobody took."""
     client = reach()
     found = find(client, deployment)
     one = _chosen(found, schedule)
     confirm(f"Delete the schedule {one.schedule.describe()} of {deployment!r}?", yes)
     client.delete_deployment_schedule(found.id, one.id)
-    say(f"Deleted the schedule {one.schedule.describe()} of {deployment!r}.")
+    done(f"Deleted the schedule {one.schedule.describe()} of {deployment!r}.", one, output)
 
 
 @app.command()
-def clear(deployment: Which, yes: Yes = False) -> None:
+def clear(deployment: Which, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Delete all schedules of a deployment."""
     client = reach()
     found = find(client, deployment)
     confirm(f"Delete all {len(found.schedules)} schedule(s) of {deployment!r}?", yes)
     for one in found.schedules:
         client.delete_deployment_schedule(found.id, one.id)
-    say(f"Deleted {len(found.schedules)} schedule(s) of {deployment!r}.")
+    done(f"Deleted {len(found.schedules)} schedule(s) of {deployment!r}.", found.schedules, output)

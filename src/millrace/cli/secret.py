@@ -11,7 +11,7 @@ import typer
 
 from millrace import plugins
 from millrace.cli.options import Yes, confirm
-from millrace.cli.output import Format, Output, emit, say, table
+from millrace.cli.output import Format, Output, done, emit, table
 from millrace.cli.reach import reach
 from millrace.engine.secrets import Secret, saved
 from millrace.errors import AlreadyExists, InvalidInput
@@ -27,6 +27,7 @@ def set_(
     from_stdin: Annotated[bool, typer.Option("--stdin", help="Read the value from standard input.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The value is JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it if it is there.")] = False,
+    output: Output = Format.TEXT,
 ) -> None:
     """Keep a secret; its value is asked for, or read from a variable or standard input."""
     if from_env is not None and from_stdin:
@@ -43,7 +44,7 @@ def set_(
         Secret(value).save(name, overwrite=overwrite)
     except AlreadyExists:
         raise AlreadyExists(f"There is a secret named {name!r}. Replace it with --overwrite.") from None
-    say(f"Saved the secret {name!r}.")
+    done(f"Saved the secret {name!r}.", {"name": name}, output)
 
 
 def _value(variable: str | None, from_stdin: bool) -> str:
@@ -70,12 +71,12 @@ def list_(output: Output = Format.TEXT) -> None:
 
 
 @app.command()
-def delete(name: Name, yes: Yes = False) -> None:
+def delete(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Forget a secret."""
     reach()
     confirm(f"Delete the secret {name!r}?", yes)
     Secret.delete(name)
-    say(f"Deleted the secret {name!r}.")
+    done(f"Deleted the secret {name!r}.", {"name": name}, output)
 
 
 @app.command("new-key")

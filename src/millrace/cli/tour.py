@@ -6,7 +6,7 @@ import typer
 
 from millrace import plugins
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

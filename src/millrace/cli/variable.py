@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from millrace.cli.options import Limit, Tags, Yes, confirm
-from millrace.cli.output import Format, Output, emit, facts, say, table
+from millrace.cli.output import Format, Output, done, emit, facts, say, table
 from millrace.cli.reach import reach
 from millrace.errors import AlreadyExists, NotFound
 from millrace.schema.variables import VariableQuery, VariableSort
@@ -87,12 +87,12 @@ def list_(limit: Limit = 100, output: Output = Format.TEXT) -> None:
 
 
 @app.command()
-def unset(name: Name, yes: Yes = False) -> None:
+def unset(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Forget a variable."""
     found = _stored(name)
     confirm(f"Forget the variable {name!r}?", yes)
     reach().delete_variable(found.id)
-    say(f"Unset the variable {name!r}.")
+    done(f"Unset the variable {name!r}.", found, output)
 
 
 app.command("delete", hidden=True)(unset)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from millrace import plugins
+from millrace import plugins, settings
 from millrace.cli.options import Yes, confirm
-from millrace.cli.output import Format, Output, emit, facts, say, table
+from millrace.cli.output import Format, Output, done, emit, facts, say, table
 from millrace.cli.reach import reach
 from millrace.cli.waiting import Hours, coming
 from millrace.errors import InvalidInput, NotFound
@@ -59,6 +59,9 @@ def create(
     paused: Annotated[bool, typer.Option("--paused", help="Its runs wait until it is resumed.")] = False,
     base_job_template: Template = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Change the pool, if there is one so named.")] = False,
+    set_as_default: Annotated[
+        bool, typer.Option("--set-as-default", help="The pool of deployments that name none, from now on.")
+    ] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Create a pool."""
@@ -85,10 +88,15 @@ def create(
                 base_job_template=template,
             )
         )
-    if output is Format.JSON:
-        emit(pool)
-    else:
-        say(f"Created the work pool {name!r}. Start a worker for it: millrace worker start --pool {name!r}")
+    more = ""
+    if set_as_default:
+        file = settings.keep(settings.current().home, {"work_pool": name})
+        more = f"\nIt is the default pool now, as {file} says."
+    done(
+        f"Created the work pool {name!r}. Start a worker for it: millrace worker start --pool {name!r}{more}",
+        pool,
+        output,
+    )
 
 
 def _known(client: Any, name: str) -> bool:
@@ -118,26 +126,29 @@ def update(
         raise InvalidInput("Nothing to change is given. See: millrace work-pool update --help")
     client = reach()
     client.update_work_pool(name, WorkPoolUpdate(**changes))
-    if output is Format.JSON:
-        emit(client.read_work_pool(name))
-    else:
-        say(f"Updated the work pool {name!r}.")
+    done(f"Updated the work pool {name!r}.", client.read_work_pool(name), output)
 
 
 @app.command("set-concurrency-limit")
 def set_concurrency_limit(
-    name: Name, limit: Annotated[int, typer.Argument(min=0, help="Runs at once, over all workers.")]
+    name: Name,
+    limit: Annotated[int, typer.Argument(min=0, help="Runs at once, over all workers.")],
+    output: Output = Format.TEXT,
 ) -> None:
     """Set how many runs of a pool may run at once."""
-    reach().update_work_pool(name, concurrency_limit=limit)
-    say(f"The work pool {name!r} has {limit} slots.")
+    _changed(name, f"The work pool {name!r} has {limit} slots.", output, concurrency_limit=limit)
 
 
 @app.command("clear-concurrency-limit")
-def clear_concurrency_limit(name: Name) -> None:
+def clear_concurrency_limit(name: Name, output: Output = Format.TEXT) -> None:
     """Let any number of runs of a pool run at once."""
-    reach().update_work_pool(name, concurrency_limit=None)
-    say(f"The work pool {name!r} has no limit.")
+    _changed(name, f"The work pool {name!r} has no limit.", output, concurrency_limit=None)
+
+
+def _changed(name: str, text: str, output: Format, **changes: Any) -> None:
+    client = reach()
+    client.update_work_pool(name, **changes)
+    done(text, client.read_work_pool(name), output)
 
 
 @app.command()
@@ -214,24 +225,22 @@ def inspect(name: Name, output: Output = Format.TEXT) -> None:
 
 
 @app.command()
-def pause(name: Name) -> None:
+def pause(name: Name, output: Output = Format.TEXT) -> None:
     """Let a pool's runs wait."""
-    reach().update_work_pool(name, is_paused=True)
-    say(f"Paused the work pool {name!r}.")
+    _changed(name, f"Paused the work pool {name!r}.", output, is_paused=True)
 
 
 @app.command()
-def resume(name: Name) -> None:
+def resume(name: Name, output: Output = Format.TEXT) -> None:
     """Let a pool's runs go again."""
-    reach().update_work_pool(name, is_paused=False)
-    say(f"Resumed the work pool {name!r}.")
+    _changed(name, f"Resumed the work pool {name!r}.", output, is_paused=False)
 
 
 @app.command()
-def delete(name: Name, yes: Yes = False) -> None:
+def delete(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Remove a pool and its queues."""
     client = reach()
-    client.read_work_pool(name)
+    found = client.read_work_pool(name)
     confirm(f"Delete the work pool {name!r}?", yes)
     client.delete_work_pool(name)
-    say(f"Deleted the work pool {name!r}.")
+    done(f"Deleted the work pool {name!r}.", found, output)

@@ -9,7 +9,7 @@ import typer
 
 from millrace import settings
 from millrace.cli.options import Yes, confirm
-from millrace.cli.output import Format, Output, emit, facts, say, table
+from millrace.cli.output import Format, Output, done, emit, facts, say, table
 from millrace.cli.reach import reach
 from millrace.cli.waiting import Hours, coming
 from millrace.client.synchronous import Client
@@ -131,54 +131,60 @@ def read_runs(name: Name, pool: Pool = None, output: Output = Format.TEXT) -> No
 
 
 @app.command()
-def pause(name: Name, pool: Pool = None) -> None:
+def pause(name: Name, pool: Pool = None, output: Output = Format.TEXT) -> None:
     """Let the runs of a queue wait."""
-    _update(name, pool, WorkQueueUpdate(is_paused=True))
-    say(f"Paused the work queue {name!r}.")
+    _update(name, pool, WorkQueueUpdate(is_paused=True), f"Paused the work queue {name!r}.", output)
 
 
 @app.command()
-def resume(name: Name, pool: Pool = None) -> None:
+def resume(name: Name, pool: Pool = None, output: Output = Format.TEXT) -> None:
     """Let the runs of a queue go again."""
-    _update(name, pool, WorkQueueUpdate(is_paused=False))
-    say(f"Resumed the work queue {name!r}.")
+    _update(name, pool, WorkQueueUpdate(is_paused=False), f"Resumed the work queue {name!r}.", output)
 
 
 @app.command("set-concurrency-limit")
 def set_concurrency_limit(
-    name: Name, limit: Annotated[int, typer.Argument(min=0, help="Runs at once.")], pool: Pool = None
+    name: Name,
+    limit: Annotated[int, typer.Argument(min=0, help="Runs at once.")],
+    pool: Pool = None,
+    output: Output = Format.TEXT,
 ) -> None:
     """Set how many runs of a queue may run at once."""
-    _update(name, pool, WorkQueueUpdate(concurrency_limit=limit))
-    say(f"The work queue {name!r} has {limit} slots.")
+    change = WorkQueueUpdate(concurrency_limit=limit)
+    _update(name, pool, change, f"The work queue {name!r} has {limit} slots.", output)
 
 
 @app.command("clear-concurrency-limit")
-def clear_concurrency_limit(name: Name, pool: Pool = None) -> None:
+def clear_concurrency_limit(name: Name, pool: Pool = None, output: Output = Format.TEXT) -> None:
     """Let any number of runs of a queue run at once."""
-    _update(name, pool, WorkQueueUpdate(concurrency_limit=None))
-    say(f"The work queue {name!r} has no limit of its own.")
+    change = WorkQueueUpdate(concurrency_limit=None)
+    _update(name, pool, change, f"The work queue {name!r} has no limit of its own.", output)
 
 
 @app.command("set-priority")
 def set_priority(
-    name: Name, priority: Annotated[int, typer.Argument(min=1, help="1 goes first.")], pool: Pool = None
+    name: Name,
+    priority: Annotated[int, typer.Argument(min=1, help="1 goes first.")],
+    pool: Pool = None,
+    output: Output = Format.TEXT,
 ) -> None:
     """Set which queue of its pool is served first."""
-    _update(name, pool, WorkQueueUpdate(priority=priority))
-    say(f"The work queue {name!r} has priority {priority}.")
+    change = WorkQueueUpdate(priority=priority)
+    _update(name, pool, change, f"The work queue {name!r} has priority {priority}.", output)
 
 
-def _update(name: str, pool: str | None, body: WorkQueueUpdate) -> None:
+def _update(name: str, pool: str | None, body: WorkQueueUpdate, text: str, output: Format) -> None:
     client = reach()
-    client.update_work_queue(_found(client, name, pool).id, body)
+    id = _found(client, name, pool).id
+    client.update_work_queue(id, body)
+    done(text, client.read_work_queue(id), output)
 
 
 @app.command()
-def delete(name: Name, pool: Pool = None, yes: Yes = False) -> None:
+def delete(name: Name, pool: Pool = None, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Remove a queue; what waits in it moves to the default queue of its pool."""
     client = reach()
     found = _found(client, name, pool)
     confirm(f"Delete the work queue {found.name!r}?", yes)
     client.delete_work_queue(found.id)
-    say(f"Deleted the work queue {found.name!r}.")
+    done(f"Deleted the work queue {found.name!r}.", found, output)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from millrace.client.blocking import Connection
 from millrace.schema.pools import (
+    BusyWorker,
     ClaimedRun,
     ClaimRuns,
     PoolConcurrency,
@@ -99,6 +100,10 @@ class Workplaces(Connection):
     def read_workers(self, work_pool_name: str, body: WorkerQuery | None = None, **fields: Any) -> list[Worker]:
         """Workers of a pool."""
         return self._call("read_workers", work_pool_name, body=body, fields=fields)
+
+    def read_busy_workers(self, name: str) -> list[BusyWorker]:
+        """Workers of a pool, each with its queues and the runs it has under way."""
+        return self._call("read_busy_workers", name)
 
     def worker_heartbeat(self, work_pool_name: str, body: WorkerHeartbeat | None = None, **fields: Any) -> None:
         """Say that a worker lives."""

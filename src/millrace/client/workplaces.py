@@ -12,6 +12,7 @@ from uuid import UUID
 
 from millrace.client.connection import AsyncConnection
 from millrace.schema.pools import (
+    BusyWorker,
     ClaimedRun,
     ClaimRuns,
     PoolConcurrency,
@@ -103,6 +104,10 @@ class AsyncWorkplaces(AsyncConnection):
     async def read_workers(self, work_pool_name: str, body: WorkerQuery | None = None, **fields: Any) -> list[Worker]:
         """Workers of a pool."""
         return await self._call("read_workers", work_pool_name, body=body, fields=fields)
+
+    async def read_busy_workers(self, name: str) -> list[BusyWorker]:
+        """Workers of a pool, each with its queues and the runs it has under way."""
+        return await self._call("read_busy_workers", name)
 
     async def worker_heartbeat(self, work_pool_name: str, body: WorkerHeartbeat | None = None, **fields: Any) -> None:
         """Say that a worker lives."""

@@ -3,6 +3,7 @@
     {{ $NAME }}                  the environment where the file is deployed
     {{ prefect.variables.x }}    a variable; {{ millrace.variables.x }} too
     {{ id.output }}              what a build or push step gives
+    {{ event.payload.x }}        in triggers: what happened, filled in when it does; likewise flow_run, labels and so on
     {{ "{{" }}                   two braces that are meant as such
 
 A secret is never put in: in parameters it becomes the reference `secret:NAME`, in job variables its placeholder stays,
@@ -18,10 +19,12 @@ from typing import Any
 
 from millrace.deployments.documents import Document, Path
 from millrace.errors import MillraceError
+from millrace.schema.templates import ROOTS
 from millrace.storage.placeholders import SECRETS, VARIABLES
 
 _TOKEN = re.compile(r"\{\{\s*(?:(\"\{\{\")|(\$?[A-Za-z_][\w.$-]*))\s*\}\}")
 _BRACES = '{{ "{{" }}'
+_TRIGGERS = "triggers"
 
 
 def escaped(value: Any) -> Any:
@@ -114,7 +117,8 @@ class Filling:
                     f"{_field(path)}: the environment variable {name[1:]} is not set. Set it where you deploy.", path
                 )
             return self.environment[name[1:]]
-        if name.split(".")[0] in self.steps:
+        first = name.split(".")[0]
+        if first in self.steps or (_TRIGGERS in path and first in ROOTS):
             return token[0]
         known = ", ".join(sorted(self.steps))
         hint = f"Steps with an id: {known}." if known else "No build or push step has an id."

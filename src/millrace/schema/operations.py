@@ -293,6 +293,14 @@ OPERATIONS: tuple[Operation, ...] = (
         body_optional=True,
     ),
     Op(
+        "read_busy_workers",
+        "GET",
+        "/millrace/work_pools/{name}/workers",
+        list[pools.BusyWorker],
+        paths=NAMED,
+        doc="the workers of a pool, each with its queues and the runs it has under way",
+    ),
+    Op(
         "worker_heartbeat",
         "POST",
         "/work_pools/{work_pool_name}/workers/heartbeat",

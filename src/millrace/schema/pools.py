@@ -209,6 +209,13 @@ class Worker(Stored):
     last_heartbeat_time: DateTime | None = None
     heartbeat_interval_seconds: int | None = None
     status: WorkerStatus = WorkerStatus.OFFLINE
+    queue_names: list[str] | None = Field(None, description="Ours: the queues it takes runs of; null: all of its pool.")
+
+
+class BusyWorker(Worker):
+    """Ours: a worker and what it has under way."""
+
+    flow_runs: list[SlotSummary] = Field(default_factory=list, description="The runs under its lease, oldest first.")
 
 
 class WorkerStatusCondition(Model):

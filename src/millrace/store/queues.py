@@ -70,7 +70,18 @@ def add(tx: Transaction, pool_id: UUID, pool_name: str, body: WorkQueueCreate) -
     fields["description"] = body.description or ""
     queue = WorkQueue(**fields, id=new_id(), created=tx.now, updated=tx.now, work_pool_id=pool_id)
     tx.connection.execute(work_queues.insert().values(values(queue, work_queues)))
+    _make_way(tx, pool_id, queue.id)
     return read(tx, queue.id)
+
+
+def _make_way(tx: Transaction, pool_id: UUID, id: UUID) -> None:
+    """A queue has the priority it was given; those that have it already go after it, moved as little as possible."""
+    rows = tx.connection.execute(select(_c.id, _c.name, _c.priority).where(_c.work_pool_id == pool_id)).all()
+    last = 0
+    for row in sorted(rows, key=lambda row: (row.priority, row.id != id, row.name)):
+        last = max(row.priority, last + 1)
+        if last != row.priority:
+            tx.connection.execute(work_queues.update().where(_c.id == row.id).values(priority=last, updated=tx.now))
 
 
 def resolve(tx: Transaction, pool_name: str, queue_name: str | None) -> tuple[UUID, UUID]:
@@ -175,6 +186,8 @@ def update(tx: Transaction, id: UUID, body: WorkQueueUpdate) -> None:
     if other is not None and other.id != id:
         raise AlreadyExists(f"The work pool {queue.work_pool_name!r} has a queue named {changes['name']!r}.")
     tx.connection.execute(work_queues.update().where(_c.id == id).values(**changes, updated=tx.now))
+    if "priority" in changes and queue.work_pool_id is not None:
+        _make_way(tx, queue.work_pool_id, id)
 
 
 def delete(tx: Transaction, id: UUID) -> None:

@@ -358,6 +358,7 @@ workers = Table(
     Column("name", Words, nullable=False),
     Column("last_heartbeat_time", Moment),
     Column("heartbeat_interval_seconds", Whole),
+    Column("queue_names", Json),
     UniqueConstraint("work_pool_id", "name"),
 )
 

@@ -18,7 +18,6 @@ from millrace.schema.runs import FlowRun, Lease
 from millrace.schema.states import SetState, SetStateStatus, named
 
 LONG_POLL = 5.0
-HEARTBEAT = 10
 _POLL = 2.0
 
 
@@ -70,7 +69,7 @@ class Leased:
             limit=limit,
             lease_seconds=settings.current().lease_seconds,
             wait_seconds=LONG_POLL,
-            heartbeat_interval_seconds=HEARTBEAT,
+            heartbeat_interval_seconds=settings.current().worker_heartbeat_seconds,
         )
         return [
             Claimed(run.flow_run, run.deployment, run.work_pool.base_job_template, run.lease)

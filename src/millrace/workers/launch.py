@@ -143,13 +143,20 @@ def describe(code: int | None) -> str:
     """
     if code is None:
         return "is gone, and nobody saw how it ended"
-    if code >= 0:
+    number = -code if code < 0 else code - _SHELL
+    if number <= 0:
         return f"exited with code {code}"
-    name = str(-code)
+    name = str(number)
     with contextlib.suppress(ValueError):
-        name = f"{-code} ({signal.Signals(-code).name})"
-    hint = "; the machine may have run out of memory" if code == -signal.SIGKILL and _killed_for_memory() else ""
+        name = f"{number} ({signal.Signals(number).name})"
+    hint = "; the machine may have run out of memory" if number == signal.SIGKILL and _killed_for_memory() else ""
+    if code > 0:  # a shell that ran the command says so of it
+        return f"exited with code {code}, as after signal {name}{hint}"
     return f"was killed by signal {name}{hint}"
+
+
+_SHELL = 128
+"""What a shell adds to the number of the signal that killed a command."""
 
 
 def _killed_for_memory() -> bool:

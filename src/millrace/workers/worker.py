@@ -31,7 +31,7 @@ from millrace.schema.runs import (
     StateTypeCondition,
 )
 from millrace.schema.states import StateType
-from millrace.workers import aftermath, claims, jobs
+from millrace.workers import aftermath, jobs
 from millrace.workers.attempt import Attempt
 from millrace.workers.claims import Claimed, Leased, Polled, Source
 from millrace.workers.ending import release
@@ -308,14 +308,15 @@ class Worker:
                 if elapsed - extended >= every:
                     extended = elapsed
                     self._extend(client, lease)
-                if self.pool is not None and elapsed - beats >= claims.HEARTBEAT:
+                if self.pool is not None and elapsed - beats >= settings.current().worker_heartbeat_seconds:
                     beats = elapsed
                     self._beat(client)
             except MillraceError as error:
                 log.debug("%s", error)
 
     def _beat(self, client: Any) -> None:
-        beat = WorkerHeartbeat(name=self.name, heartbeat_interval_seconds=claims.HEARTBEAT)
+        interval = settings.current().worker_heartbeat_seconds
+        beat = WorkerHeartbeat(name=self.name, heartbeat_interval_seconds=interval)
         client.worker_heartbeat(str(self.pool), beat)
 
     def _chunks(self) -> Iterator[dict[UUID, Attempt]]:

@@ -15,6 +15,7 @@ from millrace.store.migrations import (
     m0003_concurrency_limits,
     m0004_variables_and_blocks,
     m0005_automations,
+    m0006_queues_of_workers,
 )
 from millrace.store.tables import migrations
 
@@ -39,6 +40,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, "concurrency limits", m0003_concurrency_limits.up),
     Migration(4, "variables and blocks", m0004_variables_and_blocks.up),
     Migration(5, "automations", m0005_automations.up),
+    Migration(6, "queues of workers", m0006_queues_of_workers.up),
 )
 
 
