@@ -248,8 +248,7 @@ class Stoppable:
         self.parts: set[Stoppable] = set()
         self._lock = threading.RLock()  # a handler of a signal may come to it where its own thread holds it
         self._interrupt: Callable[[], object] | None = None
-        self._thread = 0
-        self._rung = False
+        self._thread, self._rung = 0, False
 
     def stop(self, reason: BaseException) -> None:
         """Interrupts the call, if one is in progress, and lets no other begin. Any thread may call this.
@@ -285,6 +284,10 @@ class Stoppable:
         rings = self.reason is not None and self._interrupt is not None and not self._rung
         self._rung = self._rung or rings
         return rings
+
+    def calls(self) -> bool:
+        """Whether user code is being called."""
+        return self._interrupt is not None
 
     def check(self) -> None:
         """Raises the reason if the run was stopped."""

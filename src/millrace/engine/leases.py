@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_PAUSE = 5.0
 """A person's wish to cancel is heard with the next extension: seconds, at most."""
 
+ENDED = "Somebody else said how the run ended."
 EXIT_GRACE = 2.0
 LOST_EXIT_CODE = 75
 
@@ -90,6 +91,7 @@ class Keeper:
             _log.debug("leases could not be extended: %s", error)
             return
         lost, cancelling, suspended = set(answer.lost), set(answer.cancelling), set(answer.suspended)
+        ended = set(answer.ended)
         for one in held:
             if self._held.get(one.lease.flow_run_id) is not one:
                 continue
@@ -97,6 +99,8 @@ class Keeper:
                 self._lose(one)
             elif one.lease.flow_run_id in cancelling:
                 one.stoppable.stop(RunCancelled("Cancelled by request."))
+            elif one.lease.flow_run_id in ended and one.stoppable.calls():
+                self._end(one)
             elif one.lease.flow_run_id in suspended and one.stoppable.suspension is None:
                 self._suspend(one)
 
@@ -108,13 +112,28 @@ class Keeper:
         if state is not None and (state.is_suspended() or state.name == "Resuming"):
             held.stoppable.suspension = RunSuspended(state)
 
+    def _end(self, held: Held) -> None:
+        """Somebody else said how the run ended, while its code is still being called."""
+        held.stoppable.stop(RunCancelled(ENDED))
+        if held.ends_process:
+            self._exit_after(settings.current().cancel_grace_seconds, held)
+
     def _lose(self, held: Held) -> None:
         run = held.lease.flow_run_id
         held.stoppable.stop(LeaseLost(f"attempt {held.lease.attempt} of run {run} lost its lease: another has the run"))
         if held.ends_process:
-            timer = threading.Timer(EXIT_GRACE, os._exit, (LOST_EXIT_CODE,))
-            timer.daemon = True
-            timer.start()
+            self._exit_after(EXIT_GRACE)
+
+    def _exit_after(self, seconds: float, held: Held | None = None) -> None:
+        """Ends this process after a moment; with a lease, only if its code is still being called then."""
+
+        def leave() -> None:
+            if held is None or held.stoppable.calls():
+                os._exit(LOST_EXIT_CODE)
+
+        timer = threading.Timer(seconds, leave)
+        timer.daemon = True
+        timer.start()
 
 
 @lru_cache(maxsize=1)

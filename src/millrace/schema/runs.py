@@ -324,6 +324,9 @@ class ExtendedLeases(Model):
     suspended: list[UUID] = Field(
         default_factory=list, description="Extended, but suspended by somebody: to be left before the next task."
     )
+    ended: list[UUID] = Field(
+        default_factory=list, description="Extended, but over: whoever still calls its code stops it."
+    )
     server_time: DateTime = Field(default_factory=now)
 
 

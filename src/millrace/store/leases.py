@@ -13,7 +13,7 @@ from millrace.errors import LeaseLost, StateRefused
 from millrace.schema.deployments import Deployment
 from millrace.schema.pools import ClaimedRun, ClaimRuns
 from millrace.schema.runs import ExtendedLeases, ExtendLeases, Lease, ReleaseLease
-from millrace.schema.states import SetStateStatus, State, StateCreate, StateType, named, scheduled
+from millrace.schema.states import TERMINAL, SetStateStatus, State, StateCreate, StateType, named, scheduled
 from millrace.store import deployments, flow_runs, flow_states, flows, history, pools, queues, slots, workers
 from millrace.store.columns import clamp
 from millrace.store.database import Transaction
@@ -170,6 +170,8 @@ def extend(tx: Transaction, body: ExtendLeases) -> ExtendedLeases:
             answer.cancelling.append(id)
         if row.state_name in ("Suspended", "Resuming"):
             answer.suspended.append(id)
+        if row.state_type in TERMINAL:
+            answer.ended.append(id)
     if live:
         expires = tx.now + timedelta(seconds=body.lease_seconds)
         tx.connection.execute(runs.update().where(_c.id.in_(live)).values(lease_expires=expires))
