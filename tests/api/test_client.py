@@ -244,6 +244,7 @@ async def about_deployments(client: Any, name: str) -> None:
     assert claimed.flow_run.id == run.id
     await client.release_lease(flow_run_id=run.id, attempt=claimed.lease.attempt)
     assert [worker.name for worker in await client.read_workers(name)] == ["w"]
+    assert [(worker.name, worker.flow_runs) for worker in await client.read_busy_workers(name)] == [("w", [])]
     await client.delete_worker(name, "w")
     await client.delete_deployment(deployment.id)
 

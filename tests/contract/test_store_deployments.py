@@ -280,7 +280,7 @@ def test_queues(db: Database, clock: Clock) -> None:
     with pytest.raises(AlreadyExists):
         db.write(lambda tx: queues.update(tx, fast.id, WorkQueueUpdate(name="default")))
     found = db.read(lambda tx: queues.query(tx, "default", WorkQueueQuery()))
-    assert [queue.name for queue in found] == ["default", "faster"]
+    assert [(queue.name, queue.priority) for queue in found] == [("faster", 1), ("default", 2)]
     assert not db.read(lambda tx: queues.status(tx, fast.id)).healthy
     made.claim(db, queue_names=["faster"])
     assert db.read(lambda tx: queues.status(tx, fast.id)).healthy
@@ -291,9 +291,29 @@ def test_queues(db: Database, clock: Clock) -> None:
     db.write(lambda tx: queues.delete(tx, fast.id))
     assert made.read(db, run.id).work_queue_name == "default"
     with pytest.raises(InvalidInput, match="Pause it instead"):
-        db.write(lambda tx: queues.delete(tx, found[0].id))
+        db.write(lambda tx: queues.delete(tx, found[1].id))
     with pytest.raises(NotFound):
         db.read(lambda tx: queues.read(tx, fast.id))
+
+
+def test_a_priority_belongs_to_one_queue(db: Database) -> None:
+    """Who is given one has it; who had it moves back, and whoever is in the way of that, but nobody else."""
+    made.pool(db)
+
+    def order() -> list[tuple[str, int]]:
+        found = db.read(lambda tx: queues.query(tx, "default", WorkQueueQuery()))
+        return [(queue.name, queue.priority) for queue in found]
+
+    for name, priority in (("c", 3), ("b", 2), ("far", 9)):
+        body = WorkQueueCreate(name=name, priority=priority)
+        db.write(lambda tx, body=body: queues.create(tx, "default", body))  # type: ignore[misc]
+    assert order() == [("default", 1), ("b", 2), ("c", 3), ("far", 9)]
+    last = db.write(lambda tx: queues.create(tx, "default", WorkQueueCreate(name="last")))
+    assert last.priority == 10
+    db.write(lambda tx: queues.update(tx, last.id, WorkQueueUpdate(priority=1)))
+    assert order() == [("last", 1), ("default", 2), ("b", 3), ("c", 4), ("far", 9)]
+    db.write(lambda tx: queues.update(tx, last.id, WorkQueueUpdate(priority=5)))
+    assert order() == [("default", 2), ("b", 3), ("c", 4), ("last", 5), ("far", 9)]
 
 
 def test_slots(db: Database, clock: Clock) -> None:
