@@ -338,15 +338,13 @@ class Stoppable:
         work = asyncio.ensure_future(_contained(fn, leaving))
         loop = work.get_loop()
         self._begin(lambda: loop.call_soon_threadsafe(work.cancel))
-        deadline = None if seconds is None else time.monotonic() + seconds
-        expired = False
+        deadline, expired = (None if seconds is None else time.monotonic() + seconds), False
         try:
             while not work.done():
                 left = SLICE if deadline is None else min(SLICE, max(deadline - time.monotonic(), 0))
                 await asyncio.wait({work}, timeout=left)
                 if deadline is not None and time.monotonic() >= deadline and not work.done():
-                    expired = work.cancel()
-                    deadline = None
+                    expired, deadline = work.cancel(), None
             if expired and work.cancelled():
                 raise TimeLimitReached(time_limit_message(seconds or 0))
             value = work.result()
@@ -377,8 +375,7 @@ class Stoppable:
     def _begin(self, interrupt: Callable[[], object]) -> None:
         with self._lock:
             self.check()
-            self._thread = threading.get_ident()
-            self._interrupt = interrupt
+            self._thread, self._interrupt = threading.get_ident(), interrupt
 
     def _end(self) -> None:
         with self._lock:
