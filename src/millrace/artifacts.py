@@ -17,6 +17,7 @@ from millrace.client.handle import Id
 from millrace.engine import artifact_data as data
 from millrace.engine.context import FlowRunContext, TaskRunContext, run_of_process
 from millrace.engine.secrecy import masked, masked_value
+from millrace.errors import InvalidInput
 from millrace.schema.artifacts import Artifact, ArtifactCreate, ArtifactUpdate
 
 if TYPE_CHECKING:
@@ -108,12 +109,14 @@ def create_markdown_artifact(markdown: str, key: str | None = None, description:
         Its id.
 
     Raises:
-        InvalidInput: the key cannot be one.
+        InvalidInput: it is no text, or the key cannot be one.
 
     Example:
         >>> create_markdown_artifact("# Report\\n\\n3 rows", key="report")  # doctest: +SKIP
     """
-    return _create("markdown", str(markdown), key, description)
+    if not isinstance(markdown, str):
+        raise InvalidInput(f"A markdown artifact takes a text, not a {type(markdown).__name__}.")
+    return _create("markdown", markdown, key, description)
 
 
 def create_link_artifact(

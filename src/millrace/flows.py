@@ -18,14 +18,12 @@ from millrace.engine.declared import (
     NotSet,
     awaited,
     check_characters,
-    check_name,
-    check_run_name,
+    check_values,
     forward,
     function_name,
     generates,
     made_runner,
     module_or_file,
-    positive,
     source_hash,
     unwrapped,
     wrap,
@@ -133,8 +131,7 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
         on_crashed: Iterable[Hook] | None = None,
         on_running: Iterable[Hook] | None = None,
     ) -> None:
-        check_name(name)
-        check_run_name(flow_run_name)
+        check_values(locals())
         self._set_hooks(locals())
         self.fn, self._decorated = unwrapped(fn)
         self.name = name or function_name(self.fn)
@@ -143,7 +140,7 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
         self.flow_run_name = flow_run_name
         self.task_runner = made_runner(task_runner)
         self.description = description or doc_of(self.fn)
-        self.timeout_seconds = positive(float(timeout_seconds), "timeout_seconds") if timeout_seconds else None
+        self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
         self.should_validate_parameters = validate_parameters
         self.persist_result = keeps(persist_result, result_storage, result_serializer, cache_result_in_memory)
         self.result_storage = result_storage
@@ -156,8 +153,7 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
 
     def _set_retries(self, retries: int | None, delay: float | None) -> None:
         current = settings.current()
-        positive(retries, "retries"), positive(delay, "retry_delay_seconds")
-        self.retries = current.flow_default_retries if retries is None else int(retries)
+        self.retries = current.flow_default_retries if retries is None else retries
         self.retry_delay_seconds = current.flow_default_retry_delay_seconds if delay is None else delay
 
     def _inspect(self) -> None:

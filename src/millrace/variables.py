@@ -73,6 +73,8 @@ class Variable(Model):
             AlreadyExists: there is a variable of this name, and `overwrite` is False.
             InvalidInput: the name or the value cannot be taken; the message says why.
         """
+        if not name:
+            raise InvalidInput("A variable needs a name: Variable.set('NAME', value).")
         try:
             body = VariableCreate(name=name, value=value, tags=tags or [])
         except ValidationError as error:

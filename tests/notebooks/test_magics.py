@@ -40,6 +40,8 @@ class Kernel:
         """The HTML that the last cell left, its later changes included."""
         self.plain = ""
         """The same as text."""
+        self.picture = ""
+        """The SVG that the last cell showed."""
 
     def run(self, code: str) -> str:
         """What a cell prints and shows, as text; an error is kept in `error`."""
@@ -59,6 +61,7 @@ class Kernel:
                 case "execute_result" | "display_data" | "update_display_data":
                     self.page = content["data"].get("text/html", "")
                     self.plain = content["data"]["text/plain"]
+                    self.picture = content["data"].get("image/svg+xml", "")
                     if message["msg_type"] != "update_display_data":
                         seen.append(content["data"]["text/plain"])
 
@@ -96,6 +99,64 @@ def test_a_flow_of_several_cells(kernel: Kernel) -> None:
         "(<Flow 'daily-report': report(n)>, True, 2)"
     )
     assert kernel.run("report.fn(1000)") == "3.0"
+
+
+DRAWN = """%%flow
+ran = []
+
+@task
+def rows(n): ran.append("rows")
+
+@task(viz_return_value=[1, 2])
+async def arows(n): ran.append("arows")
+
+@task
+def load(row): ran.append("load")
+
+@flow
+def etl(n: int = 1):
+    found = rows(n)
+    load.map(found)
+    return [load(found), load.submit(rows.submit(n))]
+
+@flow
+async def aetl(n: int = 1):
+    for row in await arows(n):
+        load(row)
+    etl(n)
+
+@flow
+def items(n: int = 1):
+    for row in rows(n):
+        yield load(row)
+
+class Shop:
+    @flow
+    def sell(self, what: str):
+        load(self.pick(what))
+
+    @task
+    def pick(self, what): ran.append("pick")
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "edges", "boxes"),
+    [
+        ("etl.visualize(2)", ["rows-0 -> load-0", "rows-0 -> load-1", "rows-1 -> load-2"], 5),
+        ("await aetl.visualize()", ["arows-0", "load-0", "load-1", "etl-0"], 4),
+        ("items.visualize()", ["rows-0 -> load-0"], 2),
+        ("Shop().sell.visualize('tea')", ["pick-0 -> load-0"], 2),
+    ],
+)
+def test_a_flow_of_a_cell_is_drawn_without_a_server(kernel: Kernel, call: str, edges: list[str], boxes: int) -> None:
+    kernel.run(DRAWN)
+    assert kernel.error is None, kernel.error
+    shown = kernel.run(call)
+    assert kernel.error is None, kernel.error
+    assert shown.startswith("<Drawing of ")
+    assert kernel.picture.lstrip().startswith("<svg") and kernel.picture.count("<rect") >= boxes
+    assert kernel.run(f"print({call})\nprint(ran)").splitlines() == [*edges, "[]"]
 
 
 def test_the_three_names_need_no_import(kernel: Kernel) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from millrace import Flow, InlineTaskRunner, ThreadPoolTaskRunner, flow
+from millrace import INPUTS, NO_CACHE, Flow, InlineTaskRunner, Task, ThreadPoolTaskRunner, flow, tags
 from millrace.errors import MissingContext, ParameterError
 from millrace.flows import Flow as SameFlow
 
@@ -71,6 +73,116 @@ def test_what_cannot_be_a_flow() -> None:
         Flow(lambda: 1, retries=-1)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"retries": "3"}, r"retries must be a number; got '3' \(str\)"),
+        ({"retries": 1.5}, "retries must be a whole number; got 1.5"),
+        ({"retries": True}, "retries must be a number"),
+        ({"retry_delay_seconds": [1]}, "retry_delay_seconds must be a number"),
+        ({"retry_delay_seconds": -0.1}, "retry_delay_seconds must not be negative; got -0.1"),
+        ({"timeout_seconds": "soon"}, "timeout_seconds must be a number; got 'soon'"),
+        ({"timeout_seconds": -1}, "timeout_seconds must not be negative"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds must not be negative"),
+        ({"log_prints": "yes"}, "log_prints must be True or False; got 'yes'"),
+        ({"validate_parameters": "no"}, "validate_parameters must be True or False"),
+        ({"persist_result": "yes"}, "persist_result must be True or False"),
+        ({"cache_result_in_memory": 0}, "cache_result_in_memory must be True or False; got 0"),
+        ({"description": 5}, "the description of a flow must be a text; got 5"),
+        ({"version": 5}, "the version of a flow must be a text; got 5"),
+        ({"on_failure": "abc"}, "on_failure must be a list of functions; got str"),
+    ],
+)
+def test_options_are_checked_where_they_are_written(options: dict[str, Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        flow(**options)(lambda: 1)
+    good = flow(lambda: 1)
+    with pytest.raises((TypeError, ValueError), match=says):
+        good.with_options(**options)
+
+
+def _one() -> str:
+    return "one"
+
+
+def _hook(*_: Any) -> None: ...
+
+
+FLOW_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "name": ("one", "two"),
+    "version": ("1", "2"),
+    "flow_run_name": ("{x}", _one),
+    "retries": (1, 0),
+    "retry_delay_seconds": (1, 0.5),
+    "task_runner": (InlineTaskRunner(), ThreadPoolTaskRunner(max_workers=2)),
+    "description": ("first", "second"),
+    "timeout_seconds": (1.0, 2.0),
+    "validate_parameters": (False, True),
+    "persist_result": (True, None),
+    "result_storage": ("/tmp/one", None),
+    "result_serializer": ("compressed/json", None),
+    "cache_result_in_memory": (False, True),
+    "log_prints": (True, None),
+    **{f"on_{when}": ([_hook], []) for when in ("completion", "failure", "cancellation", "crashed", "running")},
+}
+TASK_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "name": ("one", "two"),
+    "description": ("first", "second"),
+    "tags": (frozenset({"a"}), frozenset()),
+    "version": ("1", None),
+    "cache_policy": (INPUTS, NO_CACHE),
+    "cache_expiration": (timedelta(1), None),
+    "task_run_name": ("{x}", _one),
+    "retries": (1, 0),
+    "retry_delay_seconds": ([1.0, 2.0], 3.0),
+    "retry_jitter_factor": (0.5, None),
+    "persist_result": (True, False),
+    "result_storage": ("/tmp/one", None),
+    "result_serializer": ("compressed/json", None),
+    "result_storage_key": ("{parameters[x]}", None),
+    "cache_result_in_memory": (False, True),
+    "timeout_seconds": (1.0, None),
+    "log_prints": (True, None),
+    "refresh_cache": (True, None),
+    **{f"on_{when}": ([_hook], []) for when in ("completion", "failure", "running")},
+    "retry_condition_fn": (_hook, None),
+    "viz_return_value": ([1], None),
+}
+
+
+def _held(made: Any, option: str) -> Any:
+    at = {"validate_parameters": "should_validate_parameters"}.get(option, option)
+    return getattr(made, f"{option}_hooks" if option.startswith("on_") else at)
+
+
+@pytest.mark.parametrize("option", FLOW_OPTIONS)
+def test_every_option_of_a_flow_is_held_stays_and_changes(option: str) -> None:
+    first, second = FLOW_OPTIONS[option]
+    made: Any = Flow(lambda x: x, **{option: first})
+    assert _held(made, option) == first
+    other = "retries" if option != "retries" else "log_prints"
+    assert _held(made.with_options(**{other: 7 if other == "retries" else True}), option) == first
+    assert _held(made.with_options(**{option: second}), option) == second
+    assert _held(made, option) == first
+
+
+@pytest.mark.parametrize("option", TASK_OPTIONS)
+def test_every_option_of_a_task_is_held_stays_and_changes(option: str) -> None:
+    first, second = TASK_OPTIONS[option]
+    made: Any = Task(lambda x: x, **{option: first})
+    assert _held(made, option) == first
+    other = {"version": "9"} if option != "version" else {"retries": 7}
+    assert _held(made.with_options(**other), option) == first
+    assert _held(made.with_options(**{option: second}), option) == second
+    assert _held(made, option) == first
+
+
+def test_the_options_are_all_there_are() -> None:
+    for made, options, more in ((Flow, FLOW_OPTIONS, set()), (Task, TASK_OPTIONS, {"cache_key_fn"})):
+        assert set(inspect.signature(made).parameters) - {"fn"} - more == set(options)
+    assert Task(lambda x: x, cache_key_fn=lambda context, given: "k").with_options(retries=1).cache_key_fn is not None
+
+
 def test_options_stay_unless_given() -> None:
     first = Flow(
         lambda x: x, name="one", retries=3, log_prints=True, persist_result=True, timeout_seconds=5, version="v"
@@ -112,6 +224,12 @@ def test_run_names() -> None:
     assert Flow(lambda day: 1, flow_run_name=lambda parameters: parameters["day"]).run_name({"day": "d"}) == "d"
     with pytest.raises(TypeError, match="must give a text"):
         Flow(lambda: 1, flow_run_name=lambda: 3).run_name({})  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("given", [None, 5, ["a"]])
+def test_tags_are_texts(given: Any) -> None:
+    with pytest.raises(TypeError, match="tags are texts; got"), tags("a", given):
+        pass
 
 
 def test_a_bad_call_makes_no_run() -> None:

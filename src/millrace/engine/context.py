@@ -179,11 +179,17 @@ def tags(*new: str) -> Iterator[set[str]]:
     Args:
         new: the tags.
 
+    Raises:
+        TypeError: one is no text.
+
     Example:
         >>> with tags("nightly", "eu") as now:
         ...     sorted(now)
         ['eu', 'nightly']
     """
+    for tag in new:
+        if not isinstance(tag, str):
+            raise TypeError(f"tags are texts; got {tag!r} ({type(tag).__name__}): write tags('one', 'two')")
     token = _tags.set(tuple(dict.fromkeys((*_tags.get(), *new))))
     try:
         yield set(_tags.get())

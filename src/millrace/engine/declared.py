@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -42,7 +42,39 @@ class FlowOptions(TypedDict, total=False):
     on_running: Iterable[Hook] | None
 
 
-def check_name(name: Any) -> None:
+_TEXTS = ("description", "version")
+_TRUTHS = ("validate_parameters", "persist_result", "cache_result_in_memory", "log_prints")
+
+
+def check_values(given: Mapping[str, Any]) -> None:
+    """Refuses options of a flow that are of another type than they should be.
+
+    Args:
+        given: all of them, by name.
+
+    Raises:
+        TypeError: the message names the option, the value and what to write.
+        ValueError: a number is negative.
+    """
+    _check_name(given["name"])
+    _check_run_name(given["flow_run_name"])
+    for option in _TEXTS:
+        if given[option] is not None and not isinstance(given[option], str):
+            raise TypeError(f"the {option} of a flow must be a text; got {_said(given[option])}")
+    for option in _TRUTHS:
+        if given[option] is not None and not isinstance(given[option], bool):
+            raise TypeError(f"{option} must be True or False; got {_said(given[option])}")
+    if isinstance(given["retries"], float):
+        raise TypeError(f"retries must be a whole number; got {given['retries']!r}")
+    for option in ("retries", "retry_delay_seconds", "timeout_seconds"):
+        _check_number(given[option], option)
+
+
+def _said(value: Any) -> str:
+    return f"{value!r:.80} ({type(value).__name__})"
+
+
+def _check_name(name: Any) -> None:
     if name is None or isinstance(name, str):
         return
     hint = " Did you mean to call it, as in @flow(name=make_name())?" if callable(name) else ""
@@ -55,19 +87,18 @@ def check_characters(name: str) -> None:
         raise ValueError(f"the name {name!r} contains {' '.join(bad)}; a name holds none of {' '.join(_BANNED)}")
 
 
-def check_run_name(given: Any) -> None:
+def _check_run_name(given: Any) -> None:
     if given is not None and not isinstance(given, str) and not callable(given):
         raise TypeError(f"flow_run_name must be a text or a function; got {type(given).__name__}")
 
 
-def positive(value: float | None, option: str) -> float | None:
+def _check_number(value: Any, option: str) -> None:
     if value is None:
-        return None
+        return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{option} must be a number; got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{option} must be a number; got {_said(value)}")
     if value < 0 or value != value:
         raise ValueError(f"{option} must not be negative; got {value}")
-    return value
 
 
 def awaited(fn: Callable[..., Any]) -> bool:

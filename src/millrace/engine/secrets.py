@@ -134,6 +134,8 @@ class Secret:
         wanted = name or self._name
         if not wanted:
             raise InvalidInput("A secret needs a name to be saved under: Secret(value).save('NAME').")
+        if not isinstance(wanted, str) or not set(wanted).isdisjoint("/%&><"):
+            raise InvalidInput(f"{wanted!r} cannot be the name of a secret: it is a text with none of / % & > <.")
         client, data = _client(), {"value": self.get()}
         kind = _type(client)
         schema = _schema(client, kind)
