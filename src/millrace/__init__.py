@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from millrace.deployments.run import arun_deployment as arun_deployment
     from millrace.deployments.run import run_deployment as run_deployment
     from millrace.deployments.serve import serve as serve
+    from millrace.deployments.specification import DeploymentSpec as DeploymentSpec
     from millrace.engine.annotations import allow_failure as allow_failure
     from millrace.engine.annotations import opaque as opaque
     from millrace.engine.annotations import quote as quote
@@ -78,10 +79,24 @@ if TYPE_CHECKING:
     from millrace.flows import flow as flow
     from millrace.jupyter.forms import deploy_form as deploy_form
     from millrace.jupyter.monitor import watch as watch
+    from millrace.loading import aload_flow_from_flow_run as aload_flow_from_flow_run
+    from millrace.loading import is_entrypoint_async as is_entrypoint_async
+    from millrace.loading import load_flow_arguments_from_entrypoint as load_flow_arguments_from_entrypoint
+    from millrace.loading import load_flow_from_entrypoint as load_flow_from_entrypoint
+    from millrace.loading import load_flow_from_flow_run as load_flow_from_flow_run
+    from millrace.loading import load_flow_from_script as load_flow_from_script
+    from millrace.loading import load_flow_from_text as load_flow_from_text
+    from millrace.loading import load_flows_from_script as load_flows_from_script
+    from millrace.loading import load_placeholder_flow as load_placeholder_flow
+    from millrace.loading import safe_load_flow_from_entrypoint as safe_load_flow_from_entrypoint
     from millrace.schema.deployments import ConcurrencyLimitConfig as ConcurrencyLimitConfig
     from millrace.schema.deployments import ConcurrencyLimitStrategy as ConcurrencyLimitStrategy
+    from millrace.schema.schedules import CronSchedule as CronSchedule
+    from millrace.schema.schedules import IntervalSchedule as IntervalSchedule
+    from millrace.schema.schedules import RRuleSchedule as RRuleSchedule
     from millrace.schema.states import State as State
     from millrace.schema.states import StateType as StateType
+    from millrace.selection import select_flow as select_flow
     from millrace.storage.git import GitRepository as GitRepository
     from millrace.storage.local import LocalStorage as LocalStorage
     from millrace.storage.remote import RemoteStorage as RemoteStorage
@@ -90,6 +105,21 @@ if TYPE_CHECKING:
     from millrace.variables import Variable as Variable
 
 _NAMES = {
+    "CronSchedule": "millrace.schema.schedules",
+    "DeploymentSpec": "millrace.deployments.specification",
+    "IntervalSchedule": "millrace.schema.schedules",
+    "RRuleSchedule": "millrace.schema.schedules",
+    "aload_flow_from_flow_run": "millrace.loading",
+    "is_entrypoint_async": "millrace.loading",
+    "load_flow_arguments_from_entrypoint": "millrace.loading",
+    "load_flow_from_entrypoint": "millrace.loading",
+    "load_flow_from_flow_run": "millrace.loading",
+    "load_flow_from_script": "millrace.loading",
+    "load_flow_from_text": "millrace.loading",
+    "load_flows_from_script": "millrace.loading",
+    "load_placeholder_flow": "millrace.loading",
+    "safe_load_flow_from_entrypoint": "millrace.loading",
+    "select_flow": "millrace.selection",
     "RemoteStorage": "millrace.storage.remote",
     "LocalStorage": "millrace.storage.local",
     "GitRepository": "millrace.storage.git",

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from repositories import commit, served
 
-from millrace import settings
+from millrace import Secret, settings
 from millrace.client.locate import connect, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.deployments import load_deployments_from_yaml
@@ -273,6 +274,80 @@ def test_served_until_interrupted(home: Path, client: Client, tmp_path: Path, wh
         process.wait(30)
     with pytest.raises(MillraceError):
         client.read_deployment_by_name("nobody", "here")
+
+
+NAMES = """
+DaskTaskRunner DeploymentSpec DockerImage Flow GitRepository Interval IntervalSchedule LocalStorage RunnerDeployment Secret
+ThreadPoolTaskRunner arun_deployment deploy flow get_run_logger is_entrypoint_async load_flow_arguments_from_entrypoint
+load_flow_from_entrypoint load_flow_from_flow_run load_flow_from_script load_flow_from_text load_flows_from_script
+load_placeholder_flow run_deployment safe_load_flow_from_entrypoint select_flow serve tags task unmapped
+"""
+
+
+def test_what_examples_import_is_there_under_one_name(home: Path, tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        f"from millrace import {', '.join(NAMES.split())}\n"
+        f"import millrace\nassert set({NAMES.split()!r}) <= set(millrace.__all__)\nprint(len(dir(millrace)))",
+    )
+    assert int(done.stdout) > len(NAMES.split())
+
+
+def test_a_flow_from_a_repository_public_and_private(home: Path, client: Client, tmp_path: Path) -> None:
+    token = "a-token-that-is-a-canary"
+    Secret(token).save("repository-token")
+    text = "from millrace import flow\n\n@flow(log_prints=True)\ndef stored(n: int = 1):\n    return n + 1\n"
+    for name in ("open.git", "closed.git"):
+        commit(tmp_path / "repositories" / name, {"flows.py": text})
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    with served(tmp_path / "repositories") as (open_url, _), served(tmp_path / "repositories", "x", token) as (closed, _):
+        done = run(
+            scripts,
+            f"""
+from millrace import GitRepository, Secret, flow
+
+theirs = flow.from_source(source="{open_url}/open.git", entrypoint="flows.py:stored")
+print(theirs(2))
+closed = flow.from_source(
+    source=GitRepository(
+        url="{closed}/closed.git",
+        credentials={{"username": "x", "access_token": Secret.load("repository-token")}},
+    ),
+    entrypoint="flows.py:stored",
+)
+print(closed(n=4), type(closed).__name__)
+
+if __name__ == "__main__":
+    closed.deploy(name="from-closed", work_pool_name="default")
+""",
+        )
+    assert done.stdout.splitlines()[:2] == ["3", "5 Flow"]
+    found = client.read_deployment_by_name("stored", "from-closed")
+    assert found.entrypoint == "flows.py:stored" and "repository-token" in json.dumps(found.pull_steps)
+    assert token not in found.model_dump_json() + done.stdout + done.stderr
+
+
+def test_a_specification_in_python(home: Path, client: Client, tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+from datetime import timedelta
+from millrace import DeploymentSpec, IntervalSchedule, flow
+
+@flow
+def specified(name="world"):
+    print(f"good day, {name}")
+
+DeploymentSpec(flow=specified, name="first", parameters={"name": "Earth"}, tags=["a", "b"]).create_deployment()
+DeploymentSpec(flow=specified, name="hourly", schedule=IntervalSchedule(interval=timedelta(hours=1))).create_deployment()
+""",
+        "specified.py",
+    )
+    first, hourly = (client.read_deployment_by_name("specified", name) for name in ("first", "hourly"))
+    assert (first.parameters, sorted(first.tags), first.schedules) == ({"name": "Earth"}, ["a", "b"], [])
+    (schedule,) = hourly.schedules
+    assert schedule.schedule.interval.total_seconds() == 3600  # type: ignore[union-attr]
 
 
 def test_the_specification_in_the_docs_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

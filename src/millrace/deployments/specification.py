@@ -150,8 +150,12 @@ class DeploymentSpec:
             "job_variables": self.job_variables,
         }
         place = Path(str(self.flow_location))
-        function = getattr(self.flow, "fn", self.flow).__name__
-        entrypoint = place.name if place.suffix == ".ipynb" and function == "run" else f"{place.name}:{function}"
+        function = getattr(self.flow, "fn", self.flow)
+        if function.__module__ == "__main__" and place.suffix != ".ipynb":
+            # The script that is running is not to be run once more, without end, to find its own flow.
+            return RunnerDeployment.from_flow(self.flow, str(self.name), **options)
+        own = function.__name__
+        entrypoint = place.name if place.suffix == ".ipynb" and own == "run" else f"{place.name}:{own}"
         return RunnerDeployment.from_storage(place.parent, entrypoint, str(self.name), **options)
 
     def create_deployment(self, validate: bool = True) -> Id:
