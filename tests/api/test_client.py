@@ -215,6 +215,10 @@ async def about_deployments(client: Any, name: str) -> None:
     await client.create_work_pool(name=name, type="process")
     flow = await client.create_flow(name=f"{name}-flow")
     deployment = await client.create_deployment(name="d", flow_id=flow.id, work_pool_name=name, entrypoint="f.py:f")
+    both = [{"name": "d2", "flow_id": flow.id}, {"name": "d3", "flow_id": flow.id, "work_pool_name": "none"}]
+    (second, refused) = (await client.create_deployments(deployments=both)).ids
+    assert refused is None and (await client.read_deployment(second)).name == "d2"
+    await client.delete_deployment(second)
     assert (await client.read_deployment(deployment.id)).name == "d"
     assert (await client.read_deployment_by_name(flow.name, "d")).id == deployment.id
     only = {"deployments": {"id": {"any_": [deployment.id]}}}

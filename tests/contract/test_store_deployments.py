@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import made
@@ -167,6 +168,37 @@ def test_an_anchor_of_just_now_is_a_default(db: Database, clock: Clock) -> None:
     assert scheduled_times(db) == times
     moved = again(db, first, schedules=[anchored(1800)]).schedules
     assert len(moved) == 1 and moved[0].schedule != first.schedules[0].schedule
+
+
+def test_several_at_once_and_one_that_is_refused_stops_no_other(db: Database, clock: Clock) -> None:
+    flow = made.flow(db)
+    made.pool(db)
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+    def body(name: str, **fields: Any) -> DeploymentCreate:
+        given = {
+            "work_pool_name": "default",
+            "parameter_openapi_schema": schema,
+            "schedules": [made.every(60)],
+            **fields,
+        }
+        return DeploymentCreate(name=name, flow_id=flow.id, **given)
+
+    bodies = [
+        body("a", parameters={"n": 1}),
+        body("b", parameters={"n": "many"}),
+        body("c", work_pool_name="none"),
+        body("d", schedules=[made.every(60, slug="s"), made.every(90, slug="s")]),
+        body("e"),
+    ]
+    ids = db.write(lambda tx: deployments.upsert_all(tx, bodies))
+    assert [id is None for id in ids] == [False, True, True, True, False]
+    stored = db.read(lambda tx: deployments.query(tx, DeploymentQuery()))
+    assert [(one.name, len(one.schedules)) for one in stored] == [("a", 1), ("e", 1)], "nothing of the refused is left"
+    again = db.write(lambda tx: deployments.upsert_all(tx, [bodies[4], bodies[0]]))
+    assert again == [ids[4], ids[0]]
+    after = db.read(lambda tx: deployments.query(tx, DeploymentQuery()))
+    assert [[one.id for one in found.schedules] for found in after] == [[x.id for x in one.schedules] for one in stored]
 
 
 def test_updating(db: Database, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from nbclient import NotebookClient
 from yard import POOL, Yard, open_yard
 
 from millrace import Cron, Flow, Interval, flow, settings
+from millrace.client.synchronous import Client
 from millrace.deployments import triggers
 from millrace.deployments.batch import deploy
 from millrace.deployments.deployment import RunnerDeployment
@@ -250,6 +252,34 @@ def test_one_that_fails_does_not_stop_the_others(yard: Yard, capsys: pytest.Capt
     assert "failed" in said and said.count("applied") == 2 and "millrace worker start" in said
     with pytest.raises(Exception, match="not/allowed"):
         deploy(bad, work_pool_name=POOL)
+
+
+def test_many_in_one_call_are_few_requests_and_each_failure_is_told(
+    yard: Yard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"many{n}" for n in range(120)]
+    options: dict[str, Any] = {"cron": "0 3 * * *", "tags": ["many"]}
+    wanted = [here.to_deployment(name, **options) for name in names]
+    wanted[7] = here.to_deployment("bad", job_variables={"env": "none"}, **options)
+    wanted[9] = here.to_deployment("pulled", triggers=[{"expect": ["x"]}], **options)
+    sent: list[str] = []
+    send = Client._call
+
+    def counted(self: Client, operation: str, *values: Any, **fields: Any) -> Any:
+        sent.append(operation)
+        return send(self, operation, *values, **fields)
+
+    monkeypatch.setattr(Client, "_call", counted)
+    made = deploy(*wanted, work_pool_name=POOL)
+    assert len(sent) < 20 and sent.count("create_deployments") == 3, sent
+    stored = {one.id: one.name for one in yard.client.read_deployments(limit=200)}
+    assert [stored[id] for id in made] == [one.name for one in wanted if one.name != "bad"]
+    said = capsys.readouterr().out
+    assert said.count("applied") == 119 and "Job variable 'env'" in re.sub(r"\s+", " ", said)
+    assert [one.name for one in yard.client.read_automations()] == ["pulled__automation_1"]
+    again = here.to_deployment("pulled", **options)
+    assert deploy(again, here.to_deployment(names[0], **options), work_pool_name=POOL)[1] == made[0]
+    assert yard.client.read_automations() == [], "its trigger went with what is said now"
 
 
 SCRIPT = """

@@ -22,7 +22,9 @@ from millrace.client.workplaces import AsyncWorkplaces
 from millrace.errors import InvalidInput
 from millrace.schema.backfills import Backfill, BackfillCreate
 from millrace.schema.deployments import (
+    BatchDone,
     Deployment,
+    DeploymentBatch,
     DeploymentCreate,
     DeploymentSchedule,
     DeploymentScheduleCreate,
@@ -234,6 +236,10 @@ class AsyncClient(AsyncWorkplaces, AsyncKeepsakes, AsyncReactions, AsyncLimits):
     async def create_deployment(self, body: DeploymentCreate | None = None, **fields: Any) -> Deployment:
         """Create, or replace the one of this flow and name (200)."""
         return await self._call("create_deployment", body=body, fields=fields)
+
+    async def create_deployments(self, body: DeploymentBatch | None = None, **fields: Any) -> BatchDone:
+        """Create or replace several deployments."""
+        return await self._call("create_deployments", body=body, fields=fields)
 
     async def read_deployments(self, body: DeploymentQuery | None = None, **fields: Any) -> list[Deployment]:
         """Deployments that match."""

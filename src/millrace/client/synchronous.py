@@ -21,7 +21,9 @@ from millrace.client.plain_workplaces import Workplaces
 from millrace.errors import InvalidInput
 from millrace.schema.backfills import Backfill, BackfillCreate
 from millrace.schema.deployments import (
+    BatchDone,
     Deployment,
+    DeploymentBatch,
     DeploymentCreate,
     DeploymentSchedule,
     DeploymentScheduleCreate,
@@ -233,6 +235,10 @@ class Client(Workplaces, Keepsakes, Reactions, Limits):
     def create_deployment(self, body: DeploymentCreate | None = None, **fields: Any) -> Deployment:
         """Create, or replace the one of this flow and name (200)."""
         return self._call("create_deployment", body=body, fields=fields)
+
+    def create_deployments(self, body: DeploymentBatch | None = None, **fields: Any) -> BatchDone:
+        """Create or replace several deployments."""
+        return self._call("create_deployments", body=body, fields=fields)
 
     def read_deployments(self, body: DeploymentQuery | None = None, **fields: Any) -> list[Deployment]:
         """Deployments that match."""

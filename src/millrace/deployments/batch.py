@@ -77,9 +77,11 @@ def deploy(
     placing.place([(one, pools[name]) for one, name in zip(deployments, wanted, strict=True)])
     ids = Ids()
     problems: dict[int, MillraceError] = placing.problems
-    for number, deployment in placing.placed.items():
+    placed = {number: (deployment, wanted[number]) for number, deployment in placing.placed.items()}
+    known = plugins.load("millrace.deployments.together:applied")(client, placed, placing.image)
+    for number, (deployment, pool) in placed.items():
         try:
-            ids.append(deployment.apply(work_pool_name=wanted[number], image=placing.image))
+            ids.append(known.get(number) or deployment.apply(work_pool_name=pool, image=placing.image))
         except MillraceError as error:
             if len(deployments) == 1:
                 raise

@@ -198,3 +198,15 @@ class SkippedFire(Model):
     nominal_time: DateTime
     recorded: DateTime
     reason: str
+
+
+class DeploymentBatch(Model):
+    """Ours: deployments to create or replace in one write."""
+
+    deployments: list[DeploymentCreate] = Field(max_length=200)
+
+
+class BatchDone(Model):
+    """The answer: the id of each, in order; null where one was refused. Sent alone it is told why."""
+
+    ids: list[UUID | None]

@@ -159,6 +159,15 @@ OPERATIONS: tuple[Operation, ...] = (
         doc="create, or replace the one of this flow and name (200)",
     ),
     Op(
+        "create_deployments",
+        "POST",
+        "/millrace/deployments",
+        deployments.BatchDone,
+        deployments.DeploymentBatch,
+        201,
+        doc="create or replace several; triggers that belong to them go, and one that is refused stops no other",
+    ),
+    Op(
         "read_deployments",
         "POST",
         "/deployments/filter",

@@ -6,8 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Select, func, select
+from sqlalchemy.exc import DBAPIError
 
-from millrace.errors import MissingDeployment, NotFound
+from millrace.errors import MillraceError, MissingDeployment, NotFound
 from millrace.schema.deployments import (
     Deployment,
     DeploymentCreate,
@@ -157,6 +158,33 @@ def upsert(tx: Transaction, body: DeploymentCreate) -> tuple[Deployment, bool]:
         NotFound: no such flow or pool.
         ParameterError: a parameter does not fit the schema.
     """
+    id, new = _upsert(tx, body)
+    return read(tx, id), new
+
+
+def upsert_all(tx: Transaction, bodies: list[DeploymentCreate]) -> list[UUID | None]:
+    """Creates or replaces several deployments, without triggers; one that is refused leaves the others alone.
+
+    Returns:
+        Their ids, in order; None for one that is refused.
+    """
+    ids: list[UUID | None] = []
+    for body in bodies:
+        savepoint = tx.connection.begin_nested()
+        try:
+            id, new = _upsert(tx, body)
+            if not new:
+                automations.delete_owned(tx, f"prefect.deployment.{id}")
+        except (MillraceError, DBAPIError):
+            savepoint.rollback()
+            ids.append(None)
+        else:
+            savepoint.commit()
+            ids.append(id)
+    return ids
+
+
+def _upsert(tx: Transaction, body: DeploymentCreate) -> tuple[UUID, bool]:
     flow = flows.read(tx, body.flow_id)
     found = tx.connection.execute(_select().where(_c.flow_id == flow.id, _c.name == body.name)).first()
     if found is None:
@@ -168,10 +196,10 @@ def upsert(tx: Transaction, body: DeploymentCreate) -> tuple[Deployment, bool]:
     _apply(tx, found, changes)
     if "schedules" in body.model_fields_set:
         timetable.declare(tx, found.id, body.schedules)
-    return read(tx, found.id), False
+    return found.id, False
 
 
-def _create(tx: Transaction, body: DeploymentCreate) -> Deployment:
+def _create(tx: Transaction, body: DeploymentCreate) -> UUID:
     parameters.check_schema(body.parameter_openapi_schema)
     refuse_values(body.parameters, body.parameter_openapi_schema)
     if body.enforce_parameter_schema:
@@ -184,7 +212,7 @@ def _create(tx: Transaction, body: DeploymentCreate) -> Deployment:
     id = new_id()
     tx.connection.execute(deployments.insert().values(**fields, id=id, created=tx.now, updated=tx.now))
     timetable.declare(tx, id, body.schedules)
-    return read(tx, id)
+    return id
 
 
 def _changes(

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
 from sqlalchemy import select
 
 from millrace.errors import ParameterError
@@ -54,9 +52,7 @@ def _schema(template: JsonObject) -> JsonObject | None:
     variables = template.get("variables")
     if not isinstance(variables, dict) or not isinstance(variables.get("properties"), dict):
         return None
-    try:
-        Draft202012Validator.check_schema(variables)
-    except (SchemaError, RecursionError):
+    if parameters.what_is_wrong(variables) is not None:
         return None
     entries = {name: entry for name, entry in variables["properties"].items() if isinstance(entry, dict)}
     required = [name for name in variables.get("required") or [] if isinstance(name, str)]

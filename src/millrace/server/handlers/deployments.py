@@ -6,7 +6,9 @@ from uuid import UUID
 
 from millrace.schema.backfills import Backfill, BackfillCreate
 from millrace.schema.deployments import (
+    BatchDone,
     Deployment,
+    DeploymentBatch,
     DeploymentCreate,
     DeploymentSchedule,
     DeploymentScheduleCreate,
@@ -25,6 +27,11 @@ from millrace.store import backfills, deployments, flow_runs
 def create_deployment(call: Call, body: DeploymentCreate) -> Answer:
     """Create a deployment, or replace the one of this flow and name."""
     return created_or_known(call.write_plan(deployments.upsert, body))
+
+
+def create_deployments(call: Call, body: DeploymentBatch) -> BatchDone:
+    """Create or replace several deployments."""
+    return BatchDone(ids=call.write_plan(deployments.upsert_all, body.deployments))
 
 
 def read_deployments(call: Call, body: DeploymentQuery) -> list[Deployment]:
