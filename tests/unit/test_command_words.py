@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from millrace.cli import COMMANDS, app
+from millrace.cli import COMMANDS, LINES, app
 from millrace.cli.options import later, variables
 from millrace.errors import InvalidInput
 from millrace.schema.fields import now
@@ -36,7 +36,8 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, A
         yield " ".join(words), command
         return
     for name in command.commands:
-        yield from commands(command.get_command(None, name), (*words, name))
+        found = command.loaded(name) if hasattr(command, "loaded") else command.get_command(None, name)
+        yield from commands(found, (*words, name))
 
 
 def test_every_command_answers_programs_too() -> None:
@@ -48,6 +49,20 @@ def test_every_command_answers_programs_too() -> None:
     assert {words for words, known in options.items() if "--output" not in known} == WITHOUT_JSON
     assert not [words for words, known in options.items() if "--install-completion" in known]
     assert not [words for words, command in everything.items() if not command.help]
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    root: Any = typer.main.get_command(app)
+    assert set(LINES) == set(COMMANDS)
+    for name, line in LINES.items():
+        assert root.loaded(name).get_short_help_str(1000) == line
+    program = (
+        "import sys\nfrom millrace.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print([m for m in ('httpx', 'millrace.schema', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]" and LINES["work-queue"][:20] in done.stdout
 
 
 @pytest.mark.parametrize(

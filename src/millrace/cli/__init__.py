@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from millrace import errors, plugins
 
@@ -50,6 +50,37 @@ COMMANDS = MappingProxyType(
 )
 
 
+LINES = MappingProxyType(
+    {
+        "up": "Start the embedded server and its worker, if they do not run.",
+        "status": "Show whether a server runs, and how busy it is.",
+        "down": "Stop the embedded server and its worker.",
+        "init": "Write a millrace.yaml of the flows here, or of deployments that there are.",
+        "deploy": "Deploy a flow, or what millrace.yaml says: a pool's workers run it, when asked and when due.",
+        "deployment": "Deployments: flows with a place, parameters and schedules.",
+        "flow-run": "Runs of flows.",
+        "notebook": "Notebooks: run, exported, looked into.",
+        "concurrency-limit": "How many runs at once there may be of tasks with a tag.",
+        "global-concurrency-limit": "Limits that `concurrency` and `rate_limit` heed.",
+        "gcl": "Limits that `concurrency` and `rate_limit` heed.",
+        "work-pool": "Pools: where runs wait for workers.",
+        "work-queue": "Queues: the parts of a work pool, each with a priority and a limit.",
+        "variable": "Variables: small named JSON values that flows share.",
+        "artifact": "Artifacts: what runs leave behind for people.",
+        "automation": "Automations: when this happens, do that.",
+        "event": "Events: what happens, as it happens.",
+        "events": "Events: what happens, as it happens.",
+        "secret": "Secrets: values kept encrypted, shown nowhere.",
+        "worker": "Workers: they execute the runs of a pool.",
+        "server": "A server for several machines or people.",
+        "config": "Settings: what is kept in the data directory, and what holds now.",
+        "demo": "Run the whole path once: a notebook, a schedule, a worker, the results.",
+        "version": "Show which Millrace this is.",
+    }
+)
+"""What each command is for: shown in the list of all of them, without loading any."""
+
+
 class Nouns(TyperGroup):
     """The commands of `millrace`, each loaded when it is asked for."""
 
@@ -58,14 +89,27 @@ class Nouns(TyperGroup):
         self.commands: Any = dict.fromkeys(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, loaded."""
+        """The command of this name as lists and completions need it: its name, and what it is for."""
         if cmd_name not in COMMANDS:
             return None
-        if self.commands[cmd_name] is None:
-            command = typer.main.get_command(plugins.load(COMMANDS[cmd_name]))
-            command.name = cmd_name
-            self.commands[cmd_name] = command
-        return self.commands[cmd_name]
+        return self.commands[cmd_name] or TyperCommand(name=cmd_name, help=LINES[cmd_name])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was typed, loaded."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, self.loaded(str(name)), rest
+
+    def loaded(self, name: str) -> Any:
+        """A command with all it takes.
+
+        Args:
+            name: one of COMMANDS.
+        """
+        if self.commands[name] is None:
+            command = typer.main.get_command(plugins.load(COMMANDS[name]))
+            command.name = name
+            self.commands[name] = command
+        return self.commands[name]
 
 
 app = typer.Typer(

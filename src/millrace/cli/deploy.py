@@ -69,7 +69,7 @@ def deploy(
     paused: Annotated[bool, typer.Option("--paused", help="Its schedules rest until it is resumed.")] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Deploy a flow, or what millrace.yaml says: make it run on a pool's workers, when asked and when due."""
+    """Deploy a flow, or what millrace.yaml says: a pool's workers run it, when asked and when due."""
     options = {
         "schedules": _schedules(interval, cron, rrule, timezone, anchor_date),
         "tags": tag,

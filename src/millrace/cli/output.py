@@ -21,6 +21,9 @@ from millrace.schema.states import State, StateType
 WIDE = 200  # columns where nobody looks at a screen, so that nothing is cut off
 
 
+_ROOM = 80
+
+
 class Format(StrEnum):
     """For people or for programs."""
 
@@ -101,13 +104,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         rows: the cells; text is shown as it is.
         empty: what to say if there are no rows.
     """
-    found = [[cell if isinstance(cell, Text) else Text(_shown(cell)) for cell in row] for row in rows]
+    found = [[cell if isinstance(cell, Text) else Text(_shown(cell, brief=True)) for cell in row] for row in rows]
     if not found:
         say(empty)
         return
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        grid.add_column(column, overflow="fold")
+    for column in columns:  # an id is there to be copied: it is kept in one piece
+        grid.add_column(column, overflow="fold", no_wrap=column == "ID" and console().width >= _ROOM)
     for row in found:
         grid.add_row(*row)
     console().print(grid)
@@ -129,13 +132,13 @@ def facts(entries: Mapping[str, object]) -> None:
     console().print(grid)
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, *, brief: bool = False) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return when(value)
+        return when(value, brief=brief)
     if isinstance(value, dict | list):
         return json.dumps(_plain(value), ensure_ascii=False)
     return str(value)
@@ -153,17 +156,25 @@ def state(value: State | None) -> Text:
     return Text(f"{icon} {value.name}", style=colour)
 
 
-def when(moment: datetime | None) -> str:
+def when(moment: datetime | None, *, brief: bool = False) -> str:
     """A moment in the local zone, and how far it is.
 
     Args:
         moment: an aware datetime; None: nothing is shown.
+        brief: leave out the zone, and the day if it is today.
     """
     if moment is None:
         return ""
     seconds = (moment - now()).total_seconds()
     far = f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({far})"
+    local = moment.astimezone()
+    if brief:
+        return (
+            f"{local:%H:%M:%S} ({far})"
+            if local.date() == now().astimezone().date()
+            else f"{local:%Y-%m-%d %H:%M} ({far})"
+        )
+    return f"{local:%Y-%m-%d %H:%M:%S %Z} ({far})"
 
 
 def span(seconds: float) -> str:
