@@ -46,6 +46,7 @@ from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, Eve
 from millrace.schema.flows import IdCondition
 from millrace.schema.runs import FlowRun
 from millrace.schema.states import SetState, StateType, named
+from promises import CANCELLED_WITHIN, Promise
 
 
 @pytest.fixture
@@ -508,10 +509,12 @@ def _statuses(yard: Yard, run: FlowRun) -> list[str]:
 
 def test_cancelling_a_notebook_ends_its_kernel(yard: Yard) -> None:
     run = _sleeping_book(yard)
+    promise = Promise(CANCELLED_WITHIN)
     yard.client.set_flow_run_state(run.id, SetState(state=named("Cancelling")))
-    ended = yard.wait(run, seconds=15)
+    ended = yard.wait(run, seconds=10 * CANCELLED_WITHIN)
     assert ended.state_type is StateType.CANCELLED, ended.state
     assert not psutil.pid_exists(int((yard.code / "pid").read_text())) and not yard.labelled(run)
+    promise.kept()
     assert _statuses(yard, run)[-1] == "cancelled"
 
 

@@ -10,6 +10,7 @@ import pytest
 from boxes import POOL, WAIT, Boxes, open_boxes
 
 from millrace.schema.states import SetState, StateType, named
+from promises import CANCELLED_WITHIN, Promise
 
 
 @pytest.fixture
@@ -52,8 +53,10 @@ def test_what_is_asked_of_the_engine_is_what_the_container_has(boxes: Boxes) -> 
     assert (host["Memory"], host["NanoCpus"], host["Init"]) == (256 * 2**20, 1_500_000_000, True)
     assert container.labels["team"] == "data" and container.labels["io.prefect.flow-run-id"] == str(run.id)
     assert not any(bind.split(":")[0] == str(boxes.home) for bind in host["Binds"]), "the database is not mounted"
+    promise = Promise(CANCELLED_WITHIN)
     boxes.client.set_flow_run_state(run.id, SetState(state=named("Cancelling")))
-    ended = boxes.wait(run, seconds=WAIT)
+    ended = boxes.wait(run, seconds=10 * CANCELLED_WITHIN)
+    promise.kept()
     assert ended.state_type is StateType.CANCELLED
     assert ended.state is not None and "container is gone" in str(ended.state.message)
     (container,) = boxes.containers(run)
@@ -76,6 +79,27 @@ def test_too_much_memory_an_exit_and_a_missing_image_are_told_apart(boxes: Boxes
     assert second.type is StateType.CRASHED and "exited with code 3" in str(second.message)
     assert third.type is StateType.CRASHED and "'127.0.0.1:9/no/such:image' could not be pulled" in str(third.message)
     boxes.until(lambda: not any(boxes.containers(run) for run in runs))
+
+
+def test_hooks_of_a_container_that_was_killed_are_called_in_another(boxes: Boxes) -> None:
+    made = boxes.deployment(
+        "def noted(flow, run, state):\n    note('hook', state=state.name, place=os.uname().nodename)\n"
+        "@flow(on_crashed=[noted], on_failure=[noted])\n"
+        "def job():\n    note('began', place=os.uname().nodename)\n    time.sleep(300)\n",
+        job_variables={"auto_remove": False},
+    )
+    boxes.start_worker(pool=POOL)
+    run = boxes.run(made)
+    boxes.until(lambda: boxes.entries(run, "began"), seconds=WAIT)
+    (container,) = boxes.containers(run)
+    container.kill()
+    assert boxes.wait(run, seconds=WAIT).state_type is StateType.CRASHED
+    boxes.until(lambda: boxes.entries(run, "hook"), seconds=WAIT)
+    boxes.until(lambda: not (boxes.home / "runs" / str(run.id) / "job.json").exists(), seconds=WAIT)
+    (entry,) = boxes.entries(run, "hook")
+    assert entry["state"] == "Crashed"
+    assert len(boxes.containers(run)) == 2
+    assert {one.status for one in boxes.containers(run)} == {"exited"}
 
 
 def test_a_container_outlives_its_worker_and_the_next_one_takes_it_over(boxes: Boxes) -> None:

@@ -14,6 +14,7 @@ from uuid import uuid4
 import psutil
 import pytest
 from jupyter_client.manager import KernelManager
+from promises import CANCELLED_WITHIN, Promise
 
 FLOWS = """
 import asyncio, contextvars, subprocess, sys, threading, time
@@ -142,11 +143,11 @@ def test_an_interrupted_cell_leaves_nothing_of_its_run_and_all_of_the_kernel(ker
         while len(marked(mark)) < 2:
             assert time.monotonic() < until
             time.sleep(0.1)
+        promise = Promise(CANCELLED_WITHIN)
         kernel.manager.interrupt_kernel()
-        began = time.monotonic()
         assert kernel.run("print('own', own.poll(), 'again', pooled())").splitlines()[-1] == "own None again 1"
-        assert time.monotonic() - began < 45  # 15 on a machine that is not busy
         assert not marked(mark)
+        promise.kept()
         assert kernel.children() == before
         name = called.removeprefix("await ").removesuffix("()").replace("_", "-")
         assert kernel.run(f"NAME = {name!r}{STATES}").strip() == "Cancelled"
