@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from pydantic import BaseModel
 
 import millrace.states as states
+from millrace.engine.states import RunState
 from millrace.errors import InvalidInput, RunCancelled, RunCrashed, RunFailed, RunTimedOut
-from millrace.schema.states import NAMES, StateType
+from millrace.schema.fields import now, unchecked
+from millrace.schema.runs import TaskRun
+from millrace.schema.states import NAMES, State, StateDetails, StateType
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 CONSTRUCTORS = {name: getattr(states, name) for name in NAMES if name not in ("Resuming", "RolledBack")}
@@ -76,3 +82,25 @@ def test_states_are_counted() -> None:
     assert repr(group).startswith("StateGroup<total=4, not_final=1, ")
     assert states.is_state_iterable([states.Completed()]) and not states.is_state_iterable([])
     assert not states.is_state_iterable([1])
+
+
+@pytest.mark.parametrize("kind", [State, StateDetails, RunState, TaskRun])
+def test_what_is_made_unchecked_is_what_pydantic_makes(kind: type[BaseModel]) -> None:
+    given: dict[type[BaseModel], dict[str, Any]] = {
+        StateDetails: {"task_run_id": uuid4()},
+        TaskRun: {"id": uuid4(), "name": "x", "task_key": "k", "dynamic_key": "1", "created": now(), "updated": now()},
+    }
+    values = given.get(kind) or {
+        "type": StateType.COMPLETED,
+        "name": "Completed",
+        "state_details": StateDetails(),
+        "id": uuid4(),
+        "timestamp": now(),
+    }
+    ours, theirs = unchecked(kind, **values), kind.model_construct(**values)
+    assert ours == theirs and ours.model_dump() == theirs.model_dump()
+    assert ours.model_dump(mode="json", exclude_unset=True) == theirs.model_dump(mode="json", exclude_unset=True)
+    assert vars(ours).keys() == vars(theirs).keys() and ours.__pydantic_private__ == theirs.__pydantic_private__
+    again = unchecked(kind, **values)
+    for name, value in vars(ours).items():
+        assert name in values or not isinstance(value, list | dict | set) or vars(again)[name] is not value, name

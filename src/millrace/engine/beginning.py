@@ -7,7 +7,7 @@ import os
 import random
 import socket
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
@@ -228,7 +228,7 @@ class Beginning:
         before = self.clock
         child = child or (before.last.child_flow_run_id if before.last else None)
         self.clock = before.advance(Step(kind, name, message, child_flow_run_id=child), 1)
-        recorder().record(self.parent.sender, partial(event_of, self.task, before, self.clock))
+        recorder().record(self.parent.sender, event_of, self.task, before, self.clock)
 
 
 def _accepted(state: State | None) -> OrchestrationResult:

@@ -77,6 +77,7 @@ class FlowRunContext:
     lineage: Lineage = field(default_factory=Lineage)
     label: str = ""
     stopped: bool = False
+    _named: tuple[tuple[UUID, str], tuple[UUID, str]] | None = field(default=None, repr=False)
 
     @staticmethod
     def get() -> FlowRunContext | None:
@@ -87,6 +88,13 @@ class FlowRunContext:
     def run_id(self) -> UUID:
         """The run's id."""
         return self.flow_run.id
+
+    @property
+    def named(self) -> tuple[tuple[UUID, str], tuple[UUID, str]]:
+        """Id and name of the run and of its flow; the same pairs for all of its tasks, as long as it keeps its name."""
+        if self._named is None or self._named[0][1] != self.flow_run.name:
+            self._named = (self.flow_run.id, self.flow_run.name), (self.flow_run.flow_id, self.flow.name)
+        return self._named
 
     def number(self, task_key: str) -> int:
         """How many task runs of one task there were before this one."""

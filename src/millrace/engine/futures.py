@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,6 +20,9 @@ from millrace.engine.states import RunState
 from millrace.schema.states import State, StateType
 
 T = TypeVar("T")
+_lock = threading.Lock()
+"""One for all futures, held for a moment: a condition in each would be half of what submitting a task costs."""
+_problems = logging.getLogger("millrace.engine")
 
 
 def _deadline(timeout: float | None) -> float | None:
@@ -46,7 +50,8 @@ class TaskFuture(Generic[T]):
     def __init__(self, task_run_id: UUID, name: str) -> None:
         self.task_run_id = task_run_id
         self.name = name
-        self._inner: concurrent.futures.Future[RunState] = concurrent.futures.Future()
+        self._ended: RunState | None = None
+        self._callbacks: list[Callable[[], object]] = []
         self._peek: Callable[[], State] | None = None
 
     def __repr__(self) -> str:
@@ -56,13 +61,13 @@ class TaskFuture(Generic[T]):
     def state(self) -> State:
         """The state it is in now: Pending, Running, AwaitingRetry, or the final one."""
         peek = self._peek
-        if self._inner.done():
-            return self._inner.result()
+        if self._ended is not None:
+            return self._ended
         return State(type=StateType.PENDING) if peek is None else peek()
 
     def done(self) -> bool:
         """Whether it has ended."""
-        return self._inner.done()
+        return self._ended is not None
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until the task run has ended, however it did.
@@ -74,22 +79,27 @@ class TaskFuture(Generic[T]):
             RuntimeError: the task waits for itself.
         """
         deadline = _deadline(timeout)
-        if self._inner.done():
+        if self._ended is not None:
             return
         run, task = FlowRunContext.get(), TaskRunContext.get()
         if task is not None and task.id == self.task_run_id:
             raise RuntimeError(f"the task run {self.name!r} waits for its own future, which would never end")
-        with place_given_back():
-            while not self._inner.done():
-                left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
-                if left <= 0:
-                    return
-                with suppress(TimeoutError):
-                    self._inner.exception(left)
-                if run is not None:
-                    run.stoppable.check()
-                    if TaskRunContext.get() is None:
-                        run.stoppable.check_suspension()
+        ended = threading.Event()
+        self._call_at_end(ended.set)
+        try:
+            with place_given_back():
+                while not self.done():
+                    left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
+                    if left <= 0:
+                        return
+                    ended.wait(left)
+                    if run is not None:
+                        run.stoppable.check()
+                        if TaskRunContext.get() is None:
+                            run.stoppable.check_suspension()
+        finally:
+            with _lock, suppress(ValueError):
+                self._callbacks.remove(ended.set)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> T:
         """What the task returned.
@@ -102,25 +112,45 @@ class TaskFuture(Generic[T]):
             TimeoutError: it has not ended in that time.
         """
         self.wait(timeout)
-        if not self._inner.done():
+        if self._ended is None:
             raise TimeoutError(f"task run {self.name!r} did not end within {timeout:g} s")
-        value: T = self._inner.result().result(raise_on_failure=raise_on_failure)
+        value: T = self._ended.result(raise_on_failure=raise_on_failure)
         return value
 
     def add_done_callback(self, fn: Callable[[TaskFuture[T]], object]) -> None:
         """Calls a function with this future once it has ended; at once if it has."""
-        self._inner.add_done_callback(lambda _: fn(self))
+        self._call_at_end(lambda: fn(self))
 
     def __await__(self) -> Generator[Any, None, T]:
+        awaited: concurrent.futures.Future[None] = concurrent.futures.Future()
+        awaited.set_running_or_notify_cancel()  # who awaits may be cancelled; the task goes on
+        self._call_at_end(lambda: awaited.set_result(None))
         with place_given_back():
-            state = yield from asyncio.wrap_future(self._inner).__await__()
-        value: T = state.result()
-        return value
+            yield from asyncio.wrap_future(awaited).__await__()
+        return self.result()
+
+    def _call_at_end(self, call: Callable[[], object]) -> None:
+        with _lock:
+            if self._ended is None:
+                self._callbacks.append(call)
+                return
+        _called(call)
 
     def _set(self, state: RunState) -> None:
-        if not self._inner.done():
-            self._inner.set_result(state)
+        with _lock:
+            if self._ended is None:
+                self._ended = state
+            calls, self._callbacks = self._callbacks, []
         self._peek = None
+        for call in calls:
+            _called(call)
+
+
+def _called(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception:  # whoever wanted to be told does not keep the others from it
+        _problems.exception("what was to be called at the end of a task run raised")
 
 
 class FutureList(list[TaskFuture[T]]):

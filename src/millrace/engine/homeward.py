@@ -218,7 +218,7 @@ class Inbox:
         elif "events" in message and self.flow is not None:
             for given in message["events"]:
                 event = Event.model_validate(given)
-                recorder().record(self.flow.sender, lambda event=event: event)  # type: ignore[misc]
+                recorder().record(self.flow.sender, lambda event=event: event)
 
     def _log(self, given: dict[str, Any], task: list[str] | None) -> None:
         logger = logging.getLogger(given["name"])

@@ -54,7 +54,7 @@ def _tell(phase: str, limits: Sequence[LimitTaken], slots: int, follows: dict[UU
             follows=follows.get(limit.id),
         )
         told[limit.id] = event.id
-        recorder().record(flow.sender if flow else None, lambda event=event: event)  # type: ignore[misc]
+        recorder().record(flow.sender if flow else None, lambda event=event: event)
     return told
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from millrace.engine.effects import Step
 from millrace.engine.secrecy import masked
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event, Resource
+from millrace.schema.fields import unchecked
 from millrace.schema.runs import TaskRun
 from millrace.schema.states import TERMINAL, State, StateDetails, StateType
 
@@ -70,6 +71,10 @@ class TaskClock:
             total += (step.timestamp - last.timestamp).total_seconds()
         start = step.timestamp if self.start is None and step.type is StateType.RUNNING else self.start
         return TaskClock(run_count, start, step.timestamp if step.type in TERMINAL else None, total, step)
+
+
+NEVER = TaskClock()
+"""The clock of a task run that has no state yet; a clock is never changed, so one is enough."""
 
 
 def event_of(facts: TaskFacts, before: TaskClock, after: TaskClock) -> Event:
@@ -142,12 +147,14 @@ def _task_run(facts: TaskFacts, clock: TaskClock) -> dict[str, Any]:
 
 def state_of(facts: TaskFacts, step: Step, kind: type[S] = State) -> S:  # type: ignore[assignment]
     """A state of a task run as the wire has it, made without checks: this is the path of every task."""
-    details = StateDetails.model_construct(
+    details = unchecked(
+        StateDetails,
         task_run_id=facts.id,
         flow_run_id=facts.flow_run[0] if facts.flow_run else None,
         scheduled_time=step.scheduled_time,
     )
-    return kind.model_construct(  # type: ignore[return-value]
+    return unchecked(
+        kind,
         type=step.type,
         name=step.name,
         message=step.message,

@@ -29,7 +29,7 @@ from millrace.engine.secrecy import masked
 from millrace.engine.states import Failed, Outcome, RunState, of_interruption, run_state, text_of
 from millrace.engine.tag_slots import tag_slots
 from millrace.engine.task_calls import TaskCall
-from millrace.engine.task_events import TaskClock, TaskFacts, event_of, state_of, task_run_of
+from millrace.engine.task_events import NEVER, TaskFacts, event_of, state_of, task_run_of
 from millrace.engine.task_results import TaskResult, persists
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
@@ -72,7 +72,7 @@ class TaskRunSession:
         self.context._model = self.model
         self.context.persists = persists(task, flow, TaskRunContext.get())
         self.result = TaskResult(task, flow, self.context) if self.context.persists else None
-        self.clock = TaskClock()
+        self.clock = NEVER
         self.facts = self._facts()
         if not self.needs.marked and isinstance(task.task_run_name, str):
             self._rename()
@@ -96,8 +96,7 @@ class TaskRunSession:
         number = flow.number(task.task_key)
         facts.name = context.name = f"{task.name}-{number}"
         facts.dynamic_key = f"{flow.running}-{flow.label}{number}"
-        facts.flow_run = (flow.flow_run.id, flow.flow_run.name)
-        facts.flow = (flow.flow_run.flow_id, flow.flow.name)
+        facts.flow_run, facts.flow = flow.named
         facts.flow_run_running = flow.running
         return facts
 
@@ -174,7 +173,7 @@ class TaskRunSession:
         before, self.clock = self.clock, self.clock.advance(effect.step, effect.run_count)
         self.context.run_count = effect.run_count
         client = self.flow.sender if self.flow else None
-        recorder().record(client, partial(event_of, self.facts, before, self.clock))
+        recorder().record(client, event_of, self.facts, before, self.clock)
         if effect.error is not None:
             with self.context.entered():
                 self._log_failure(effect.step, effect.error)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from functools import lru_cache, partial
+from typing import Annotated, Any, TypeVar, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 API_VERSION = "0.8.4"
+M = TypeVar("M", bound=BaseModel)
 _building = threading.RLock()
 
 
@@ -66,14 +70,57 @@ Labels = Annotated[dict[str, bool | int | float | str], BeforeValidator(lambda v
 JsonObject = dict[str, Any]
 
 
+def unchecked(kind: type[M], **values: Any) -> M:
+    """A model of values that are known to be right: what `model_construct` makes, in a fraction of its time.
+
+    Args:
+        kind: the class of the model.
+        values: of its fields; the others get their defaults.
+    """
+    constants, makers, private = _defaults(kind)
+    fields = constants | values
+    for name, maker in makers:
+        if name not in values:
+            fields[name] = maker()
+    made = kind.__new__(kind)
+    put = object.__setattr__
+    put(made, "__dict__", fields)
+    put(made, "__pydantic_fields_set__", set(values))
+    put(made, "__pydantic_extra__", {} if kind.model_config.get("extra") == "allow" else None)
+    put(made, "__pydantic_private__", dict(private) if private else None)
+    return made
+
+
+@lru_cache(maxsize=64)
+def _defaults(kind: type[BaseModel]) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]], dict[str, Any]]:
+    constants: dict[str, Any] = {}
+    makers: list[tuple[str, Callable[[], Any]]] = []
+    for name, field in kind.model_fields.items():
+        if field.default_factory is not None:
+            makers.append((name, cast("Callable[[], Any]", field.default_factory)))
+        elif isinstance(field.default, list | dict | set):
+            makers.append((name, partial(copy.deepcopy, field.default)))
+        elif not field.is_required():
+            constants[name] = field.default
+    return constants, makers, {name: one.get_default() for name, one in kind.__private_attributes__.items()}
+
+
 def now() -> datetime:
     """The current moment in UTC. Logic takes the moment as an argument; only borders call this."""
     return datetime.now(UTC)
 
 
+_own = random.Random()
+_bits = _own.getrandbits
+"""Random bits for ids. A system call for each would let other threads go first, four times a task."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _own.seed(os.urandom(64)))
+_own.seed(os.urandom(64))
+
+
 def new_id() -> UUID:
     """A fresh id that sorts by time of creation (UUID version 7, RFC 9562 section 5.7)."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = (time.time_ns() // 1_000_000) << 80 | _bits(80)
     value = value & ~(0xF << 76) | (0x7 << 76)
     return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))
 
