@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +40,17 @@ FUNCTIONS = {"fold": folded, "spread": spread}
 TASKS = {name: task(function) for name, function in FUNCTIONS.items()}
 
 
+def coloured(function: Callable[..., Any]) -> Any:
+    async def awaited(thing: Any, start: int = 0) -> Any:
+        await asyncio.sleep(0)
+        return function(thing, start)
+
+    return task(awaited, name=function.__name__)
+
+
+AWAITED = {name: coloured(function) for name, function in FUNCTIONS.items()}
+
+
 @dataclass(frozen=True)
 class Node:
     """One step: a task, how it is run, its argument, and what it waits for."""
@@ -47,6 +60,7 @@ class Node:
     thing: Any
     start: int
     wait_for: tuple[int, ...]
+    awaited: bool
 
 
 @dataclass(frozen=True)
@@ -76,9 +90,8 @@ def graphs(draw: st.DrawFn) -> list[Node]:
         if how == "map":
             things = st.lists(things, min_size=1, max_size=3)
         earlier = st.lists(st.integers(0, number - 1), max_size=2).map(tuple) if number else st.just(())
-        nodes.append(
-            Node(draw(st.sampled_from(sorted(FUNCTIONS))), how, draw(things), draw(st.integers(0, 9)), draw(earlier))
-        )
+        name, awaited = draw(st.sampled_from(sorted(FUNCTIONS))), draw(st.booleans())
+        nodes.append(Node(name, how, draw(things), draw(st.integers(0, 9)), draw(earlier), awaited))
     return nodes
 
 
@@ -103,13 +116,31 @@ def plainly(nodes: list[Node]) -> list[Any]:
 def by_tasks(nodes: list[Node]) -> list[Any]:
     results: list[Any] = []
     for node in nodes:
-        step, thing = TASKS[node.name], filled(node.thing, results)
+        # in a `def` flow an `async def` task is submitted; in place it would have to be awaited
+        kinds = AWAITED if node.awaited and node.how != "call" else TASKS
+        step, thing = kinds[node.name], filled(node.thing, results)
         wait_for = [results[number] for number in node.wait_for]
         if node.how == "map":
             results.append(step.map(thing, start=unmapped(node.start), wait_for=wait_for))
         else:
             run = step if node.how == "call" else step.submit
             results.append(run(thing, start=node.start, wait_for=wait_for))
+    return results
+
+
+async def by_awaited_tasks(nodes: list[Node]) -> list[Any]:
+    results: list[Any] = []
+    for node in nodes:
+        step, thing = (AWAITED if node.awaited else TASKS)[node.name], filled(node.thing, results)
+        wait_for = [results[number] for number in node.wait_for]
+        if node.how == "map":
+            results.append(step.map(thing, start=unmapped(node.start), wait_for=wait_for))
+        elif node.how == "submit":
+            results.append(step.submit(thing, start=node.start, wait_for=wait_for))
+        elif node.awaited:
+            results.append(await step(thing, start=node.start, wait_for=wait_for))
+        else:
+            results.append(step(thing, start=node.start, wait_for=wait_for))
     return results
 
 
@@ -120,4 +151,9 @@ def test_a_graph_of_tasks_gives_what_plain_python_gives(runner: TaskRunner, clie
     def graph() -> Any:
         return by_tasks(nodes)
 
+    @flow(task_runner=runner, validate_parameters=False)
+    async def awaited_graph() -> Any:
+        return await by_awaited_tasks(nodes)
+
     assert graph() == plainly(nodes)
+    assert asyncio.run(awaited_graph()) == plainly(nodes)
