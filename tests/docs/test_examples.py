@@ -51,7 +51,9 @@ def client(home: Path) -> Client:
 def run(directory: Path, text: str, name: str = "script.py") -> subprocess.CompletedProcess[str]:
     """Runs a script to its end."""
     (directory / name).write_text(text)
-    done = subprocess.run([sys.executable, name], cwd=directory, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(
+        [sys.executable, name], cwd=directory, capture_output=True, text=True, timeout=110, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -130,7 +132,8 @@ print(work.name, renamed.name, work.with_options(task_runner=ThreadPoolTaskRunne
 
 def test_loading_without_and_with_running(home: Path, tmp_path: Path) -> None:
     (tmp_path / "needs.py").write_text(
-        "import nobody_has_this\nfrom millrace import flow\n@flow(name='Needs', retries=2)\nasync def etl(n: int = 1): ...\n"
+        "import nobody_has_this\nfrom millrace import flow\n"
+        "@flow(name='Needs', retries=2)\nasync def etl(n: int = 1): ...\n"
     )
     done = run(
         tmp_path,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 
 from millrace.errors import InvalidInput
 from millrace.schema.deployments import Deployment
-from millrace.schema.fields import new_id
+from millrace.schema.fields import Model, new_id
 from millrace.schema.runs import FlowRun
 from millrace.server.process_template import PROCESS_TEMPLATE
 from millrace.workers.execution import configured, template_of
@@ -103,6 +104,23 @@ def test_the_environment_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_template_takes_what_the_deployment_gives() -> None:
     template = template_of(ProcessKind)
     assert set(template["job_configuration"]) == set(template["variables"]["properties"])
+
+
+class Mount(Model):
+    source: str
+
+
+class MountingKind(ProcessKind):
+    class variables(Model):
+        mounts: tuple[Mount, ...] = ()
+
+
+def test_what_the_template_refers_to_is_in_it() -> None:
+    variables = template_of(MountingKind)["variables"]
+    assert variables["properties"]["mounts"]["items"] == {"$ref": "#/definitions/Mount"}
+    Draft202012Validator(variables).validate({"mounts": [{"source": "a"}]})
+    with pytest.raises(ValidationError, match="'source' is a required property"):
+        Draft202012Validator(variables).validate({"mounts": [{}]})
 
 
 def test_the_pool_of_the_embedded_server_takes_what_a_process_worker_understands() -> None:

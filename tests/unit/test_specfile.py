@@ -243,6 +243,47 @@ def test_moments_stay_text_and_braces_can_be_meant(place: Path) -> None:
     assert whole.entry.parameters == {"name": [1, 2]}
 
 
+def test_what_a_trigger_gives_to_its_runs_is_left_as_it_is_written(place: Path) -> None:
+    text = """
+deployments:
+  - entrypoint: flows.py:etl
+    parameters: {day: {triggers: [{parameters: "{{ $DAY }}"}]}}
+    triggers:
+      - expect: ["{{ $DAY }}.came"]
+        parameters: {day: "{{ event.payload.day }}", n: '{{ event.resource["prefect.resource.id"] }}'}
+        job_variables: {env: {DAY: "{{ event.payload.day }}"}}
+"""
+    (one,) = _read(text, place, DAY="monday")
+    assert one.entry.parameters == {"day": {"triggers": [{"parameters": "monday"}]}}
+    (trigger,) = one.entry.triggers
+    assert trigger["expect"] == ["monday.came"]
+    assert trigger["parameters"]["day"] == "{{ event.payload.day }}"
+    assert trigger["job_variables"] == {"env": {"DAY": "{{ event.payload.day }}"}}
+    with pytest.raises(SpecError, match=r":6: .*stands for nothing"):
+        _read(text.replace("{{ $DAY }}.came", "{{ event.payload.day }}"), place, DAY="monday")
+
+
+def test_pull_steps_take_the_environment_of_who_deploys_but_no_secrets(place: Path) -> None:
+    text = """
+pull:
+  - prefect.deployments.steps.git_clone:
+      repository: "https://{{ $HOST }}/flows.git"
+      branch: "{{ $LATER }}"
+      access_token: "{{ $TOKEN }}"
+      credentials: {access_token: "{{ $TOKEN }}"}
+deployments:
+  - entrypoint: flows.py:etl
+"""
+    (one,) = _read(text, place, HOST="example.org", TOKEN="canary")
+    assert one.entry.pull is not None
+    assert one.entry.pull[0]["prefect.deployments.steps.git_clone"] == {
+        "repository": "https://example.org/flows.git",
+        "branch": "{{ $LATER }}",
+        "access_token": "{{ $TOKEN }}",
+        "credentials": {"access_token": "{{ $TOKEN }}"},
+    }
+
+
 def test_choosing(place: Path) -> None:
     text = "deployments:\n" + "".join(
         f"  - {{name: {name}, entrypoint: 'flows.py:{function}'}}\n"
@@ -409,7 +450,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "catch_up": st.sampled_from(["skip", "latest", "all"]),
             "labels": st.dictionaries(_TEXT, st.booleans() | st.integers() | _TEXT, max_size=2),
             "triggers": st.lists(
-                st.fixed_dictionaries({"expect": st.lists(_TEXT, min_size=1, max_size=2)}), max_size=2
+                st.fixed_dictionaries(
+                    {"expect": st.lists(_TEXT, min_size=1, max_size=2)},
+                    optional={"parameters": st.dictionaries(_TEXT, _VALUES, max_size=2), "match": st.just({"x": "{{"})},
+                ),
+                max_size=2,
             ),
         },
     ),

@@ -6,6 +6,8 @@
     {{ event.payload.x }}        in triggers: what happened, filled in when it does; likewise flow_run, labels and so on
     {{ "{{" }}                   two braces that are meant as such
 
+What a trigger gives to its runs is left as it is written: `{{ event.payload.x }}` is filled when the event comes.
+
 A secret is never put in: in parameters it becomes the reference `secret:NAME`, in job variables its placeholder stays,
 and the worker fills it. Nothing is evaluated.
 """
@@ -23,21 +25,31 @@ from millrace.schema.templates import ROOTS
 from millrace.storage.placeholders import SECRETS, VARIABLES
 
 _TOKEN = re.compile(r"\{\{\s*(?:(\"\{\{\")|(\$?[A-Za-z_][\w.$-]*))\s*\}\}")
+_SECRECY = re.compile("secret|token|passw|credential|key", re.IGNORECASE)
 _BRACES = '{{ "{{" }}'
 _TRIGGERS = "triggers"
 
 
-def escaped(value: Any) -> Any:
+def escaped(value: Any, path: Path = ()) -> Any:
     """A value as a specification file has it: braces that are no placeholder stay braces.
 
     Args:
         value: any JSON value.
+        path: where it stands in its deployment.
     """
+    if _is_of_runs(path):
+        return value
     if isinstance(value, dict):
-        return {key: escaped(one) for key, one in value.items()}
+        return {key: escaped(one, (*path, str(key))) for key, one in value.items()}
     if isinstance(value, list):
-        return [escaped(one) for one in value]
+        return [escaped(one, (*path, number)) for number, one in enumerate(value)]
     return value.replace("{{", _BRACES) if isinstance(value, str) else value
+
+
+def _is_of_runs(path: Path) -> bool:
+    """Whether a value stands in what a trigger gives to its runs."""
+    within = path[2:] if path[:1] == ("deployments",) else path
+    return len(within) == 3 and within[0] == "triggers" and within[2] in ("parameters", "job_variables")
 
 
 def with_outputs(value: Any, outputs: Mapping[str, Any]) -> Any:
@@ -56,6 +68,23 @@ def with_outputs(value: Any, outputs: Mapping[str, Any]) -> Any:
     if (whole := _TOKEN.fullmatch(value.strip())) and whole[2] and (known := _output(whole[2], outputs)) is not None:
         return known[0]
     return _TOKEN.sub(lambda token: str((_output(token[2] or "", outputs) or [token[0]])[0]), value)
+
+
+def of_environment(value: Any, environment: Mapping[str, str]) -> Any:
+    """Pull steps with the environment of whoever deploys. What is not set there is looked for where the run is, and so
+    is what is called a token, a key or the like: it would be stored for all to read.
+
+    Args:
+        value: any JSON value.
+        environment: environment variables.
+    """
+    if isinstance(value, dict):
+        return {
+            key: one if _SECRECY.search(str(key)) else of_environment(one, environment) for key, one in value.items()
+        }
+    if isinstance(value, list):
+        return [of_environment(one, environment) for one in value]
+    return with_outputs(value, {f"${name}": text for name, text in environment.items()})
 
 
 def _output(name: str, outputs: Mapping[str, Any]) -> list[Any] | None:
@@ -93,6 +122,8 @@ class Filling:
         Raises:
             SpecError: a placeholder stands for nothing.
         """
+        if _is_of_runs(path):
+            return value
         if isinstance(value, dict):
             return {key: self.filled(one, (*path, str(key))) for key, one in value.items()}
         if isinstance(value, list):

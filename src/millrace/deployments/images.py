@@ -42,6 +42,7 @@ class DockerImage:
         build_backend: only "docker-py".
         base_image: what the written Dockerfile begins with; that of the setting `docker_base_image` when not given.
         registry_credentials: `username` and `password`, where `docker login` was not done. Secrets are taken too.
+        additional_tags: it gets these too, and they are pushed with it.
         build_kwargs: what docker-py's `api.build` takes: `buildargs`, `platform`, `nocache`, `pull`, `target` and so
             on; and `context`, the directory that is built from.
 
@@ -63,6 +64,7 @@ class DockerImage:
         *,
         base_image: str | None = None,
         registry_credentials: Mapping[str, Any] | None = None,
+        additional_tags: Sequence[str] | None = None,
         **build_kwargs: Any,
     ) -> None:
         if build_backend != "docker-py":
@@ -70,8 +72,8 @@ class DockerImage:
         repository, given = image_names.split_tag(name)
         if given and tag:
             raise InvalidInput(f"Only one tag can be given: {name!r} holds {given!r}, and tag is {tag!r}.")
-        if tag is not None:
-            image_names.checked_tag(tag)
+        for one in [*([tag] if tag is not None else []), *(additional_tags or [])]:
+            image_names.checked_tag(one)
         if refused := sorted(_OURS & set(build_kwargs)):
             raise InvalidInput(f"{', '.join(map(repr, refused))} of a build cannot be given: Millrace says it.")
         namespace = settings.current().default_docker_build_namespace
@@ -80,6 +82,8 @@ class DockerImage:
         self.dockerfile = str(dockerfile)
         self.base_image = base_image
         self.registry_credentials = registry_credentials
+        self.additional_tags = list(additional_tags or [])
+        self.id: str | None = None  # of what was built
         self.build_kwargs = build_kwargs
         self._stream = stream_progress_to
 
@@ -123,8 +127,14 @@ class DockerImage:
                 say(f"The build argument {argument!r} can be read in the history of the image by all who have it.")
         with engine() as client:
             if self.dockerfile == AUTO:
-                return self._build_written(client, sources or _whole(self.context), say)[: len(sources)]
-            return self._build_given(client, sources, say)
+                placed = self._build_written(client, sources or _whole(self.context), say)[: len(sources)]
+            else:
+                placed = self._build_given(client, sources, say)
+            made = client.images.get(self.reference)
+            for tag in self.additional_tags:
+                made.tag(self.name, tag)
+            self.id = str(made.id)
+            return placed
 
     def _build_written(self, client: Any, sources: Sequence[Source], say: Callable[[str], None]) -> tuple[Source, ...]:
         context = self.context if "context" in self.build_kwargs else None
@@ -193,24 +203,27 @@ class DockerImage:
     # -- pushing
 
     def push(self) -> None:
-        """Push it to its registry.
+        """Push it to its registry, with all its tags.
 
         Raises:
             NoEngine: no Docker Engine answers.
             PushFailed: the registry refuses it or is not there.
         """
         with engine() as client:
-            reading = Reading(self._shown(f"Pushing {self.reference}"))
-            try:
-                with reading.shown:
-                    events = client.api.push(
-                        self.name, tag=self.tag, stream=True, decode=True, auth_config=self._credentials
-                    )
-                    reading.read(events)
-            except _docker().errors.DockerException as error:
-                reading.error = str(getattr(error, "explanation", None) or error)
-            if reading.error is not None:
-                raise PushFailed(_not_pushed(self.reference, masked(reading.error)))
+            for tag in [self.tag, *self.additional_tags]:
+                self._push(client, tag)
+
+    def _push(self, client: Any, tag: str) -> None:
+        reference = f"{self.name}:{tag}"
+        reading = Reading(self._shown(f"Pushing {reference}"))
+        try:
+            with reading.shown:
+                events = client.api.push(self.name, tag=tag, stream=True, decode=True, auth_config=self._credentials)
+                reading.read(events)
+        except _docker().errors.DockerException as error:
+            reading.error = str(getattr(error, "explanation", None) or error)
+        if reading.error is not None:
+            raise PushFailed(_not_pushed(reference, masked(reading.error)))
 
     @property
     def _credentials(self) -> dict[str, str] | None:
@@ -230,7 +243,11 @@ _REASONS = (
         ("no such host", "connection refused", "i/o timeout", "network is unreachable", "misbehaving", "lookup "),
         "the registry {host} does not answer. Is its name right, and is it reachable from the Docker Engine?",
     ),
-    (("http response to https", "certificate", "x509"), "the registry {host} cannot be trusted by the Docker Engine."),
+    (
+        ("http response to https", "certificate", "x509"),
+        "the registry {host} cannot be trusted by the Docker Engine. "
+        "Put the certificate of its authority into /etc/docker/certs.d/{host}/ca.crt where the engine is.",
+    ),
     (("name unknown", "not found", "name invalid", "404"), "there is no such repository in the registry {host}."),
 )
 

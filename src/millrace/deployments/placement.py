@@ -101,7 +101,7 @@ class Placement:
         if not self.placed:
             return
         began = time.monotonic()
-        codes = image.build(*[one.code for one in self.placed.values()], notes=_warn)
+        codes = image.build(*[one.code for one in self.placed.values()], notes=warn)
         say(f"Built the image {image.reference!r} in {time.monotonic() - began:.0f} s.")
         more: dict[str, str] = {}
         if self._push:
@@ -228,5 +228,10 @@ def say(text: str) -> None:
     Console().print(escape(text), highlight=False, soft_wrap=True)
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Print a line that the user should not miss.
+
+    Args:
+        text: the line.
+    """
     Console().print(f"[yellow]{escape(text)}[/yellow]", highlight=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from millrace.deployments import documents as yaml_documents
 from millrace.deployments.documents import Document
-from millrace.deployments.fillings import Filling
+from millrace.deployments.fillings import Filling, of_environment
 from millrace.deployments.given import limits
 from millrace.deployments.timing import schedules_from
 from millrace.errors import InvalidInput, ScheduleError, SpecError
@@ -269,6 +269,7 @@ def _specified(
             raise document.error(f"{old} is of an older version. {remedy}", (*at, old))
     steps = {name: _steps(document, (*at, name), value.get(name, whole.get(name) if at else None)) for name in STEPS}
     ids = _outputs_of((steps["build"] or []) + (steps["push"] or []))
+    steps["pull"] = of_environment(steps["pull"], environment)
     filling = Filling(document, environment, variable, ids)
     said = {key: one for key, one in value.items() if key not in STEPS}
     filled = {key: filling.filled(one, (*at, str(key))) for key, one in said.items()}

@@ -16,6 +16,7 @@ from millrace.deployments import found, specfile
 from millrace.deployments.batch import Ids, deploy
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.deployments.fillings import with_outputs
+from millrace.deployments.source import Source
 from millrace.deployments.specfile import Specified, Steps
 from millrace.errors import InvalidInput, MillraceError, MissingDeployment, UnspecifiedDeployment
 from millrace.schema.job_variables import merge
@@ -259,7 +260,20 @@ def _after_steps(one: Specified, deployment: RunnerDeployment, done: dict[str, O
     code = deployment.code
     if code.pull_steps:
         code = dataclasses.replace(code, pull_steps=tuple(with_outputs(list(code.pull_steps), outputs)))
-    elif one.entry.pull is None and (inside := outputs.get("image_directory")):
-        step = {SET_DIRECTORY: {"directory": inside}}
-        code = dataclasses.replace(code, path=None, working_dir=None, pull_steps=(step,))
+    elif one.entry.pull is None:
+        code = _inside(code, deployment.job_variables.get("image"), outputs)
     return deployment.placed(code)
+
+
+def _inside(code: Source, image: Any, outputs: Outputs) -> Source:
+    """The code as a run in an image finds it that a step built from the directory of the file; else as it was."""
+    given = (outputs, *outputs.values())
+    built = [each for each in given if isinstance(each, dict) and "image_directory" in each and each["image"] == image]
+    if not built:
+        return code
+    inside = built[0]["image_directory"]
+    entrypoint = code.origin[1] if code.origin else code.entrypoint
+    steps = ({SET_DIRECTORY: {"directory": inside}},) if inside else ()
+    return dataclasses.replace(
+        code, path=None, entrypoint=entrypoint, working_dir=None, files=(), pull_steps=steps, origin=None
+    )

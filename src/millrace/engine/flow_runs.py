@@ -329,7 +329,8 @@ class FlowRunSession:
                 _log.info("Left, to begin again when it is resumed: %s", state)
             else:
                 level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
-                _log.log(level, "Ended: %s", state, extra={"millrace_short": f"Ended: {state.name}"})
+                said = state if state.message else state.name
+                _log.log(level, "Ended: %s", said, extra={"millrace_short": f"Ended: {state.name}"})
         return self.flow.hooks(state.type) if isinstance(self.flow, Hooked) else []
 
     # -- the whole

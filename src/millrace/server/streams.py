@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -20,9 +20,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from millrace.errors import InvalidInput, MillraceError
-from millrace.schema.events import Event, EventFilter, EventOrder, OccurredFilter, ReceivedEvent
+from millrace.schema.events import RESOURCE_ID, Event, EventFilter, EventOrder, OccurredFilter, ReceivedEvent
 from millrace.schema.fields import now
 from millrace.schema.logs import Log, LogFilter
+from millrace.schema.states import TERMINAL
 from millrace.server.answers import answer_to, logger
 from millrace.server.context import Context
 from millrace.server.matching import event_matches, log_matches
@@ -239,8 +240,8 @@ def parse_cursor(text: str | None) -> tuple[int, int] | None:
 async def follow_events(context: Context, request: Request) -> Response:
     """Events and, if asked, log lines, of one run or of all, after a cursor or from now on.
 
-    Without a cursor a run is told from its beginning, and everything from now on. A line stored before an event is
-    sent before it.
+    Without a cursor a run is told from its beginning, and everything from now on. A line stored before the end of a
+    run is sent before it.
     """
     context.used()
     query = request.query_params
@@ -283,17 +284,44 @@ async def _messages(
             more = True
             while more and not context.bell.closed:
                 lines, happened = await context.read(look)
-                if lines:
-                    log_at = lines[-1][0]
-                    data = LOG_LIST.dump_json([line for _, line in lines])
-                    yield _message("logs", f"{event_at}.{log_at}", data)
-                for event in happened:
-                    event_at = event.sequence or event_at
-                    yield _message("event", f"{event_at}.{log_at}", event.model_dump_json().encode())
+                for found in in_order(lines, happened):
+                    if isinstance(found, ReceivedEvent):
+                        event_at = found.sequence or event_at
+                        yield _message("event", f"{event_at}.{log_at}", found.model_dump_json().encode())
+                    else:
+                        log_at = found[-1][0]
+                        data = LOG_LIST.dump_json([line for _, line in found])
+                        yield _message("logs", f"{event_at}.{log_at}", data)
                 more = len(lines) >= LOG_BATCH or len(happened) >= EVENT_BATCH
     finally:
         context.open_streams -= 1
         context.used()
+
+
+def in_order(
+    lines: list[tuple[int, Log]], happened: list[ReceivedEvent]
+) -> Iterator[list[tuple[int, Log]] | ReceivedEvent]:
+    """What was found in one look, as it happened: a line comes before what is later than it.
+
+    All lines come before the end of a run, and each kind stays in its own order.
+
+    Args:
+        lines: with their sequence numbers.
+        happened: events.
+    """
+    at = 0
+    for event in happened:
+        of_flow = event.resource.get(RESOURCE_ID, "").startswith("prefect.flow-run.")
+        ends = of_flow and event.resource.get("prefect.state-type") in TERMINAL
+        upto = len(lines) if ends else at
+        while upto < len(lines) and lines[upto][1].timestamp <= event.occurred:
+            upto += 1
+        if upto > at:
+            yield lines[at:upto]
+            at = upto
+        yield event
+    if at < len(lines):
+        yield lines[at:]
 
 
 def _message(kind: str, cursor: str, data: bytes) -> bytes:

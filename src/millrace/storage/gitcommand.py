@@ -19,6 +19,8 @@ _INHERITED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTOR
 _HINTS = (
     ("Authentication failed", "Are the credentials right, and not expired?"),
     ("could not read Username", "It is private: give credentials={'access_token': Secret.load(…)}."),
+    ("HOST IDENTIFICATION HAS CHANGED", "Its host key is not the one that is known: see ssh-keygen -R."),
+    ("Host key verification failed", "Its host key is not known: see ssh-keyscan."),
     ("Permission denied", "Does the key or the user have access?"),
     ("not found", "Is the URL right, and do you have access?"),
     ("does not appear to be a git repository", "Is the path right?"),
@@ -81,8 +83,10 @@ class Git:
         if done.returncode == 0:
             return done.stdout
         said = self._masked(done.stderr.strip() or f"git exited with {done.returncode}")
-        hint = next((f" {hint}" for sign, hint in _HINTS if sign.lower() in said.lower()), "")
-        raise PullFailed(f"git {arguments[0]} of {self.url} failed: {said.splitlines()[-1]}{hint}\n{said}".strip())
+        sign, hint = next((pair for pair in _HINTS if pair[0].lower() in said.lower()), ("fatal:", ""))
+        lines = said.splitlines()
+        reason = next((line for line in lines if sign.lower() in line.lower()), lines[-1])
+        raise PullFailed(f"git {arguments[0]} of {self.url} failed: {reason} {hint}".rstrip() + f"\n{said}")
 
     def _masked(self, text: str) -> str:
         return text.replace(self._secret, "********") if self._secret else text

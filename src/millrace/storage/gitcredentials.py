@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,9 @@ class GitCredentials:
             if not key.is_file():
                 raise InvalidInput(f"There is no private key {key} on this machine.")
             options = "-o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=30"
-            return {"GIT_SSH_COMMAND": f"ssh -i {shlex.quote(str(key))} {options}"}
+            # The user's own command says more: another file of known hosts, a host in between.
+            command = os.environ.get("GIT_SSH_COMMAND") or "ssh"
+            return {"GIT_SSH_COMMAND": f"{command} -i {shlex.quote(str(key))} {options}"}
         parts = urlsplit(url)
         if parts.scheme not in ("https", "http"):
             raise InvalidInput(f"A token opens https repositories only, and {url!r} is none. Use an ssh_key for it.")

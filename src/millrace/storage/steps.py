@@ -84,7 +84,7 @@ def run_shell_script(
         outputs.append(done.stdout.strip())
         errors.append(done.stderr.strip())
         if stream_output and (said := done.stdout + done.stderr):
-            print(said, end="")
+            print(said, end="", flush=True)  # whoever reads the output of the run sees it before what comes next
         if done.returncode:
             raise PullFailed(
                 f"The line {line!r} of a step exited with {done.returncode}: {done.stderr.strip()[-2000:]}"
@@ -162,7 +162,7 @@ def performed(
         ((name, given),) = step.items()
         inputs = dict(given or {})
         label, required = inputs.pop("id", None), inputs.pop("requires", None)
-        if required:
+        if required and _short(name) is None:  # what the steps of this house need, they say themselves
             _require(name, [required] if isinstance(required, str) else required)
         inputs = Values(outputs, os.environ, secret, variable).filled(inputs)
         answer = _call(name, inputs, place if _short(name) in FETCHING else directory)

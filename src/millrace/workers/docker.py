@@ -1,9 +1,10 @@
 """The kind of worker that runs each job in a container of a Docker Engine.
 
 The container talks to the server by itself. An embedded server is reached through its Unix socket: its directory is
-mounted into the container at the same path, as are the directory of the run, where the log spool lies, and the exported
-code of a deployment that has no image of its own. A server on this machine's loopback is reached through the host's
-network. Containers carry the run and the attempt as labels: by these a worker that was started again finds them.
+mounted into the container at the same path, as are the directory of the run, where the log spool lies, the results of
+this machine, and the exported code of a deployment that has no image of its own. A server on this machine's loopback is
+reached through the host's network. Containers carry the run and the attempt as labels: by these a worker that was
+started again finds them.
 """
 
 from __future__ import annotations
@@ -203,11 +204,14 @@ class DockerKind:
         if not self._local:
             return []
         where = settings.current()
+        # Results outlive the container, and other runs of this machine read them.
+        where.results_directory.mkdir(parents=True, exist_ok=True)
+        kept = [f"{where.results_directory}:{where.results_directory}"]
         code = [f"{where.code_directory}:{where.code_directory}:ro"] if where.code_directory.is_dir() else []
         if endpoint is None or endpoint.socket is None:
-            return code
+            return [*kept, *code]
         own = {str(Path(endpoint.socket).parent), str(where.runtime_file.parent)}
-        return [*(f"{directory}:{directory}" for directory in sorted(own)), *code]
+        return [*(f"{directory}:{directory}" for directory in sorted(own)), *kept, *code]
 
     def _mounts_of(self, job: Job) -> list[str]:
         return [f"{job.directory}:{job.directory}"] if self._local else []

@@ -83,7 +83,7 @@ def template_of(kind: type[Kind]) -> JsonObject:
     Args:
         kind: the kind of its workers.
     """
-    schema = kind.variables.model_json_schema()
+    schema = kind.variables.model_json_schema(ref_template="#/definitions/{model}")
     properties = cast("JsonObject", schema["properties"])
     found: JsonObject = {
         "job_configuration": {name: f"{{{{ {name} }}}}" for name in properties},
