@@ -17,10 +17,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from millrace.schema.events import Event, EventFilter
+from millrace.schema.events import Event, EventFilter, ReceivedEvent
 from millrace.schema.logs import Log, LogFilter
 from millrace.server.matching import event_matches, log_matches
-from millrace.server.streams import parse_cursor
+from millrace.server.streams import in_order, parse_cursor
 
 from .conftest import TOKEN, Running, run_server
 
@@ -116,6 +116,28 @@ def test_a_run_is_followed_live_with_its_logs_in_order(running: Running) -> None
     assert lines == ["line 0", "line 1", "line 2"]
     assert reader.names()[-1] == "prefect.flow-run.Completed"
     assert all(m["data"]["sequence"] for m in messages if m["event"] == "event")
+
+
+def test_what_is_found_together_is_told_as_it_happened() -> None:
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+
+    def happened(second: float, name: str, state: str = "RUNNING") -> ReceivedEvent:
+        labels = {"prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.state-type": state}
+        at = began + timedelta(seconds=second)
+        return ReceivedEvent(occurred=at, event=name, resource=labels, received=at)
+
+    def said(number: int, second: float) -> tuple[int, Log]:
+        at = began + timedelta(seconds=second)
+        return number, Log(id=uuid4(), name="x", level=20, message=str(number), timestamp=at)
+
+    lines = [said(1, 0.5), said(2, 2.5), said(3, 2.0), said(4, 9.0)]
+    events = [happened(1, "Running"), happened(2.6, "Paused", "PAUSED"), happened(3, "Completed", "COMPLETED")]
+    told = [
+        one.event if isinstance(one, ReceivedEvent) else [number for number, _ in one]
+        for one in in_order(lines, events)
+    ]
+    assert told == [[1], "Running", [2, 3], "Paused", [4], "Completed"]
+    assert list(in_order(lines[:1], [])) == [lines[:1]] and list(in_order([], events)) == events
 
 
 def test_a_stream_resumes_where_it_was(running: Running) -> None:

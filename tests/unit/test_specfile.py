@@ -432,6 +432,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(name="a\x85b\u2028c\u2029d\ufeffe", options={"description": "\x85"}, elsewhere=False)
 @given(
     name=_NAMES,
     options=st.fixed_dictionaries(

@@ -23,6 +23,7 @@ from millrace.schema.schedules import IntervalSchedule
 from millrace.storage.local import SET_DIRECTORY
 
 Fields = dict[str, Any]
+_FOLDED = frozenset("\x85\u2028\u2029\ufeff")
 
 _HEAD = """\
 # The deployments of this directory, for Millrace (and for Prefect, which reads the same fields).
@@ -58,6 +59,15 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(str, _Dumper.text)
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    """A text; where it holds line breaks of Unicode, which YAML would fold, these are escaped."""
+    style = '"' if _FOLDED.intersection(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def dumped(value: Any) -> str:
