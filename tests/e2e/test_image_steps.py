@@ -130,7 +130,8 @@ def test_images_that_steps_build_and_push_are_those_that_runs_use(yard: Yard, tm
         expected = ["etl 1 /opt/millrace/code None", "rows 2", "paid 4", "etl 1 /srv/mine mine"]
         for run, saying in zip([yard.run(one.id) for one in stored], expected, strict=True):
             ended = yard.wait(run, seconds=WAIT)
-            assert ended.state_type is StateType.COMPLETED, (ended.state, yard.logs(ended), yard.said("worker"))
+            told = [str(ended.state and ended.state.message), *(line.message for line in yard.logs(ended))]
+            assert ended.state_type is StateType.COMPLETED, "\n".join(told)
             yard.until(lambda: any(saying in line.message for line in yard.logs(ended)), seconds=WAIT)  # noqa: B023
 
 

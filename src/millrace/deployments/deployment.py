@@ -299,7 +299,8 @@ class RunnerDeployment(BaseModel):
             code: where its runs find it.
             job_variables: added where the deployment has none of that name.
         """
-        moved = self.model_copy(update={"job_variables": {**job_variables, **self.job_variables}})
+        variables = {**job_variables, **self.job_variables}
+        moved = self.model_copy(update={"job_variables": variables, "entrypoint": code.entrypoint})
         moved._source = code
         return moved
 
