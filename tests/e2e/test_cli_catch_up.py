@@ -60,6 +60,7 @@ def _age(database: Path, by: timedelta) -> None:
             for column in table.columns:
                 if isinstance(column.type, Moment):
                     connection.execute(f'UPDATE "{table.name}" SET "{column.name}" = "{column.name}" - ?', (shift,))
+        connection.execute("UPDATE flow_runs SET idempotency_key = NULL")  # it holds the moment as a text
         ((said,),) = connection.execute("SELECT value FROM memory WHERE name = 'scheduler.last_step'")
         before = json.dumps((datetime.fromisoformat(json.loads(said)) - by).isoformat())
         connection.execute("UPDATE memory SET value = ? WHERE name = 'scheduler.last_step'", (before,))
@@ -89,18 +90,19 @@ def test_what_was_missed_is_run_or_skipped_as_the_deployment_says(cli: Cli, home
         runs = cli("flow-run", "ls", "--deployment", policy, "--state", "COMPLETED")
         return sorted(run["expected_start_time"] for run in runs)
 
-    fires = _until(lambda: found if len(found := over("all")) >= AWAY.total_seconds() // EVERY else None)
-    assert len(fires) == len(set(fires))
-    _until(lambda: over("latest"))
+    _until(lambda: len(cli("deployment", "skipped", "greet/skip")) >= AWAY.total_seconds() // EVERY)
     skipped = {
         policy: sorted(one["nominal_time"] for one in cli("deployment", "skipped", f"greet/{policy}"))
         for policy in ("skip", "latest", "all")
     }
     missed = skipped["skip"]
-    assert len(missed) >= AWAY.total_seconds() // EVERY
-    assert fires[: len(missed)] == missed, "every one was run"
+    _until(lambda: missed[-1] in over("latest") and set(missed) <= set(over("all")))
+    fires = over("all")
+    # A fire that came just before the server went down is none of these: all three deployments ran it.
+    assert len(fires) == len(set(fires))
+    assert [fire for fire in fires if fire in missed] == missed, "every one was run"
     assert skipped["all"] == []
-    assert skipped["latest"] == missed[:-1] and over("latest")[0] == missed[-1]
+    assert skipped["latest"] == missed[:-1] and set(over("latest")) & set(missed) == {missed[-1]}
     assert not set(over("skip")) & set(missed)
     shown = cli("deployment", "skipped", "greet/skip", wide=True)
     assert shown.count("missed while no scheduler ran") == len(missed)

@@ -14,6 +14,7 @@ from rich.text import Text
 from millrace.cli import DONE, FAILED, INTERRUPTED, TIME_UP
 from millrace.cli.output import console, note, say, state
 from millrace.client.follow import Message, follow
+from millrace.client.stream import ends
 from millrace.client.synchronous import Client
 from millrace.errors import NotFound
 from millrace.schema.logs import Log
@@ -61,16 +62,22 @@ def watch(client: Client, run: FlowRun, *, timeout: float | None = None, quiet: 
     deadline = None if timeout is None else time.monotonic() + timeout
     coming: queue.SimpleQueue[Message | BaseException | None] = queue.SimpleQueue()
     threading.Thread(target=_follow, args=(client, run.id, coming), daemon=True).start()
+    end: Message | None = None  # is shown when all was heard: lines come a little later than the state
     goes_on = f"The run {run.name!r} goes on: millrace flow-run watch {run.id}"
     try:
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             message = coming.get(timeout=left)
-            if message is None:
-                return client.read_flow_run(run.id)
             if isinstance(message, BaseException):
                 raise message
-            if not quiet:
+            if end is not None and not quiet and not isinstance(message, list):
+                show(end, run.id)
+                end = None
+            if message is None:
+                return client.read_flow_run(run.id)
+            if not isinstance(message, list) and ends(message, run.id):
+                end = message
+            elif not quiet:
                 show(message, run.id)
     except queue.Empty:
         note(f"millrace: the {timeout:g} s are up. {goes_on}")
