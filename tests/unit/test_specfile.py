@@ -243,24 +243,23 @@ def test_moments_stay_text_and_braces_can_be_meant(place: Path) -> None:
     assert whole.entry.parameters == {"name": [1, 2]}
 
 
-def test_what_a_trigger_gives_to_its_runs_is_left_as_it_is_written(place: Path) -> None:
+def test_what_a_trigger_gives_to_its_runs_is_filled_when_the_event_comes(place: Path) -> None:
     text = """
 deployments:
   - entrypoint: flows.py:etl
-    parameters: {day: {triggers: [{parameters: "{{ $DAY }}"}]}}
     triggers:
       - expect: ["{{ $DAY }}.came"]
         parameters: {day: "{{ event.payload.day }}", n: '{{ event.resource["prefect.resource.id"] }}'}
-        job_variables: {env: {DAY: "{{ event.payload.day }}"}}
+        job_variables: {env: {DAY: "{{ event.payload.day }}", NOW: "{{ $DAY }}"}}
 """
     (one,) = _read(text, place, DAY="monday")
-    assert one.entry.parameters == {"day": {"triggers": [{"parameters": "monday"}]}}
     (trigger,) = one.entry.triggers
     assert trigger["expect"] == ["monday.came"]
-    assert trigger["parameters"]["day"] == "{{ event.payload.day }}"
-    assert trigger["job_variables"] == {"env": {"DAY": "{{ event.payload.day }}"}}
-    with pytest.raises(SpecError, match=r":6: .*stands for nothing"):
-        _read(text.replace("{{ $DAY }}.came", "{{ event.payload.day }}"), place, DAY="monday")
+    assert trigger["parameters"] == {
+        "day": "{{ event.payload.day }}",
+        "n": '{{ event.resource["prefect.resource.id"] }}',
+    }
+    assert trigger["job_variables"] == {"env": {"DAY": "{{ event.payload.day }}", "NOW": "monday"}}
 
 
 def test_pull_steps_take_the_environment_of_who_deploys_but_no_secrets(place: Path) -> None:

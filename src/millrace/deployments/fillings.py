@@ -6,8 +6,6 @@
     {{ event.payload.x }}        in triggers: what happened, filled in when it does; likewise flow_run, labels and so on
     {{ "{{" }}                   two braces that are meant as such
 
-What a trigger gives to its runs is left as it is written: `{{ event.payload.x }}` is filled when the event comes.
-
 A secret is never put in: in parameters it becomes the reference `secret:NAME`, in job variables its placeholder stays,
 and the worker fills it. Nothing is evaluated.
 """
@@ -30,26 +28,17 @@ _BRACES = '{{ "{{" }}'
 _TRIGGERS = "triggers"
 
 
-def escaped(value: Any, path: Path = ()) -> Any:
+def escaped(value: Any) -> Any:
     """A value as a specification file has it: braces that are no placeholder stay braces.
 
     Args:
         value: any JSON value.
-        path: where it stands in its deployment.
     """
-    if _is_of_runs(path):
-        return value
     if isinstance(value, dict):
-        return {key: escaped(one, (*path, str(key))) for key, one in value.items()}
+        return {key: escaped(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [escaped(one, (*path, number)) for number, one in enumerate(value)]
+        return [escaped(one) for one in value]
     return value.replace("{{", _BRACES) if isinstance(value, str) else value
-
-
-def _is_of_runs(path: Path) -> bool:
-    """Whether a value stands in what a trigger gives to its runs."""
-    within = path[2:] if path[:1] == ("deployments",) else path
-    return len(within) == 3 and within[0] == "triggers" and within[2] in ("parameters", "job_variables")
 
 
 def with_outputs(value: Any, outputs: Mapping[str, Any]) -> Any:
@@ -122,8 +111,6 @@ class Filling:
         Raises:
             SpecError: a placeholder stands for nothing.
         """
-        if _is_of_runs(path):
-            return value
         if isinstance(value, dict):
             return {key: self.filled(one, (*path, str(key))) for key, one in value.items()}
         if isinstance(value, list):
