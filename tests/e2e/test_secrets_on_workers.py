@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import nbformat
 import psutil
 import pytest
 from yard import POOL, Yard, open_yard
 
-from millrace import Secret, run_deployment, settings
+from millrace import Interval, Secret, run_deployment, settings
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.errors import ParameterError
+from millrace.schema.actions import RunDeployment
+from millrace.schema.automations import AutomationCreate
 from millrace.schema.states import StateType
+from millrace.schema.triggers import EventTrigger
 
 CANARY = "canary-91be-hunter22"
 OTHER = "canary-44cc-of-the-environment"
@@ -197,6 +201,16 @@ def job(
 """
 
 
+def automation(yard: Yard, deployment: UUID, parameters: dict[str, str]) -> None:
+    yard.client.create_automation(
+        AutomationCreate(
+            name="runs it",
+            trigger=EventTrigger(expect={"someone.asked"}, posture="Reactive", threshold=1),
+            actions=[RunDeployment(source="selected", deployment_id=deployment, parameters=parameters)],
+        )
+    )
+
+
 @pytest.mark.parametrize("enforced", [True, False], ids=["enforced", "not enforced"])
 def test_what_pydantic_hides_comes_by_reference_too(yard: Yard, enforced: bool) -> None:
     Secret(CANARY).save("db")
@@ -216,6 +230,17 @@ def test_what_pydantic_hides_comes_by_reference_too(yard: Yard, enforced: bool) 
         assert "canary" not in str(caught.value)
         with pytest.raises(ParameterError, match="secret:NAME"):
             run_deployment(deployed, parameters={"pw": "secret:db", **plain}, timeout=0)
+    for by_schedule in (False, True):
+        with pytest.raises(ParameterError, match="secret:NAME"):  # kept for later runs
+            if by_schedule:
+                yard.deployment(
+                    HIDDEN,
+                    enforce_parameter_schema=enforced,
+                    schedules=[Interval(3600, parameters={"pw": "canary-typed"})],
+                )
+            else:
+                automation(yard, deployed, {"pw": "canary-typed"})
+    automation(yard, deployed, {"pw": "secret:db"})
     yard.start_worker()
     run = yard.wait(yard.run(deployed, pw="secret:db"), seconds=120)
     assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from millrace import INPUTS, NO_CACHE, Flow, InlineTaskRunner, Task, ThreadPoolTaskRunner, flow, tags
+from millrace import INPUTS, NO_CACHE, Flow, InlineTaskRunner, Task, ThreadPoolTaskRunner, flow, settings, tags, task
 from millrace.errors import MissingContext, ParameterError
 from millrace.flows import Flow as SameFlow
 
@@ -181,6 +181,25 @@ def test_the_options_are_all_there_are() -> None:
     for made, options, more in ((Flow, FLOW_OPTIONS, set()), (Task, TASK_OPTIONS, {"cache_key_fn"})):
         assert set(inspect.signature(made).parameters) - {"fn"} - more == set(options)
     assert Task(lambda x: x, cache_key_fn=lambda context, given: "k").with_options(retries=1).cache_key_fn is not None
+
+
+def test_settings_stand_for_retries_that_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("FLOW", "TASK"):
+        monkeypatch.setenv(f"MILLRACE_{kind}_DEFAULT_RETRIES", "3")
+        monkeypatch.setenv(f"MILLRACE_{kind}_DEFAULT_RETRY_DELAY_SECONDS", "0.5")
+    settings.current.cache_clear()
+    try:
+        made: Any
+        for made in (flow(lambda: 1), task(lambda: 1)):
+            assert (made.retries, made.retry_delay_seconds) == (3, 0.5)
+        for made in (
+            flow(retries=0, retry_delay_seconds=0)(lambda: 1),
+            task(retries=0, retry_delay_seconds=0)(lambda: 1),
+        ):
+            assert (made.retries, made.retry_delay_seconds) == (0, 0)
+    finally:
+        monkeypatch.undo()
+        settings.current.cache_clear()
 
 
 def test_options_stay_unless_given() -> None:

@@ -14,7 +14,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from millrace import Secret, flow, task
 from millrace.engine.secrecy import refuse_values
 from millrace.errors import ParameterError
-from millrace.jupyter.fields import fields
+from millrace.jupyter.fields import fields, shown
+from millrace.jupyter.inputs import Input
 from millrace.schema.secret_places import REFERENCE, by_reference, changed, holds_secret
 from millrace.schema.secret_places import refuse_values as refuse
 from millrace.store.parameters import check
@@ -83,19 +84,23 @@ def test_a_value_is_refused_wherever_it_would_be_stored_and_is_not_shown(name: s
         assert CANARY not in text and "71117111" not in text
 
 
+GOOD: dict[str, Any] = {
+    "saved": "secret:a",
+    "hidden": "secret:a",
+    "raw": "secret:a",
+    "number": "secret:a",
+    "maybe": None,
+    "noted": "secret:a",
+    "several": ["secret:a", "secret:b"],
+    "login": {"user": CANARY, "password": "secret:a", "pin": "secret:b"},
+    "pair": {"first": {"user": "u", "password": "secret:a"}},
+}
+
+
 def test_references_are_taken() -> None:
     made = flow(every)
-    good = {
-        "saved": "secret:a",
-        "hidden": "secret:a",
-        "number": "secret:a",
-        "maybe": None,
-        "several": ["secret:a", "secret:b"],
-        "login": {"user": CANARY, "password": "secret:a", "pin": "secret:b"},
-        "pair": {"first": {"user": "u", "password": "secret:a"}},
-    }
-    assert made.to_deployment("d", parameters=good).parameters == good
-    check(good, made.parameters, complete=False)
+    assert made.to_deployment("d", parameters=GOOD).parameters == GOOD
+    check(GOOD, made.parameters, complete=False)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +138,16 @@ def test_the_schema_shows_no_secret_and_says_how_to_give_one() -> None:
     assert job.parameters["required"] == []
     kinds = {field.name: field.kind for field in fields(job.parameters)}
     assert kinds["plain"] == kinds["maybe"] == "password"
+
+
+@pytest.mark.parametrize(("name", "value"), [one for one in PLAIN if one[0] not in ("saved", "number")])
+def test_a_form_takes_references_and_shows_no_value(name: str, value: Any) -> None:
+    schema = flow(every).parameters
+    form = Input.of(next(spec for spec in fields(schema) if spec.name == name))
+    for entered, good in ((value, False), (GOOD[name], True)):
+        form.control.value = shown(form.spec, entered)
+        assert form.check(schema)[0] is good, (entered, form.note.widget.value)
+        assert CANARY not in form.note.widget.value and "71117111" not in form.note.widget.value
 
 
 def test_defaults_that_are_texts_are_secrets() -> None:

@@ -14,7 +14,6 @@ from millrace.engine.secrecy import refuse_values
 from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError, InvalidInput, ParameterError
 from millrace.notebooks import parameters as checks
-from millrace.schema import secret_places
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyOptions
 from millrace.schema.fields import JsonObject
 
@@ -67,9 +66,7 @@ def checked(schema: JsonObject, values: dict[str, Any], flow_name: str) -> JsonO
     if values and not schema.get("properties"):
         raise ParameterError(f"Unknown parameter {next(iter(values))!r}: the flow {flow_name!r} takes none.")
     refuse_values(values)
-    found = checks.validate({**schema, "required": []}, values)
-    secret_places.refuse_values(found, schema)
-    return found
+    return checks.validate({**schema, "required": []}, values)
 
 
 def tag_list(given: Iterable[str] | None) -> list[str]:

@@ -310,7 +310,9 @@ def validate(
         raise ParameterError(f"Parameter{'s' * (len(missing) > 1)} {names} must be given: there is no default.")
     hidden = {name for name in values if stored and references.pattern_of(properties[name])}
     checks = {name: references.checked if name in hidden else _checked for name in values}
-    return {name: checks[name](name, properties[name], value) for name, value in values.items()}
+    found = {name: checks[name](name, properties[name], value) for name, value in values.items()}
+    references.refuse_values(found, schema if stored else None)
+    return found
 
 
 def _unknown(name: str, properties: Mapping[str, Any]) -> str:

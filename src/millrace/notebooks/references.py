@@ -13,6 +13,7 @@ from millrace.errors import ParameterError
 from millrace.schema import secret_places
 
 PATTERN = secret_places.ANYWHERE
+refuse_values = secret_places.refuse_values
 _OF_SECRETS = (PATTERN, secret_places.PATTERN)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Text, cast, func, or_, select
 
 from millrace.errors import NotFound
+from millrace.schema.actions import RunDeployment
 from millrace.schema.automations import (
     Automation,
     AutomationCreate,
@@ -19,7 +20,7 @@ from millrace.schema.automations import (
     AutomationUpdate,
 )
 from millrace.schema.fields import new_id
-from millrace.store import events
+from millrace.store import events, schedules
 from millrace.store.automation_tables import (
     automation_actions,
     automation_firings,
@@ -41,12 +42,23 @@ _ORDERS: dict[AutomationSort, Any] = {
 
 
 def create(tx: Transaction, body: AutomationCreate) -> Automation:
-    """Stores an automation. It looks at events from now on."""
+    """Stores an automation. It looks at events from now on.
+
+    Raises:
+        ParameterError: a parameter of an action is the value of a secret.
+    """
+    _refuse_secrets(tx, body)
     fields = _columns(body) | {"owner_resource": body.owner_resource}
     id = new_id()
     times = {"created": tx.now, "updated": tx.now, "active_after": events.last(tx)}
     tx.connection.execute(automations.insert().values(id=id, **times, **fields))
     return read(tx, id)
+
+
+def _refuse_secrets(tx: Transaction, body: AutomationUpdate) -> None:
+    for action in (*body.actions, *body.actions_on_trigger, *body.actions_on_resolve):
+        if isinstance(action, RunDeployment) and action.deployment_id is not None:
+            schedules.refuse_secrets(tx, action.deployment_id, action.parameters)
 
 
 def _columns(body: AutomationUpdate) -> dict[str, Any]:
@@ -99,6 +111,7 @@ def update(tx: Transaction, id: UUID, body: AutomationUpdate) -> None:
         NotFound: there is none with this id.
     """
     read(tx, id)
+    _refuse_secrets(tx, body)
     _change(tx, id, **_columns(body), active_after=events.last(tx))
     _forget_counts(tx, id)
 

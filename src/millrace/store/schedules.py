@@ -20,8 +20,9 @@ from sqlalchemy import Row, func, select
 
 from millrace.errors import AlreadyExists, NotFound, ScheduleError
 from millrace.schema.deployments import DeploymentSchedule, DeploymentScheduleCreate, DeploymentScheduleUpdate
-from millrace.schema.fields import new_id
+from millrace.schema.fields import JsonObject, new_id
 from millrace.schema.schedules import IntervalSchedule, Schedule
+from millrace.schema.secret_places import refuse_values
 from millrace.store.database import Transaction
 from millrace.store.rows import model, values
 from millrace.store.tables import deployment_schedules, deployments, flow_runs
@@ -44,6 +45,22 @@ def check(schedule: Schedule) -> None:
             f"The interval of a schedule is at least 1 second, not {schedule.interval.total_seconds():g}: each fire is "
             "a run with a process of its own, which takes longer to start. Loop within one flow instead."
         )
+
+
+def refuse_secrets(tx: Transaction, deployment_id: UUID, parameters: JsonObject | None) -> None:
+    """Lets no secret stand among parameters that are stored for the runs of a deployment.
+
+    Args:
+        tx: the transaction.
+        deployment_id: the deployment.
+        parameters: of a schedule, or of an action.
+
+    Raises:
+        ParameterError: a secret is given by its value, which is not shown.
+    """
+    if parameters:
+        schema = select(deployments.c.parameter_openapi_schema).where(deployments.c.id == deployment_id)
+        refuse_values(parameters, tx.connection.scalar(schema))
 
 
 def parsed(stored: Any) -> Schedule:
@@ -88,8 +105,10 @@ def add(
     Raises:
         AlreadyExists: the deployment has a schedule with this slug.
         ScheduleError: it fires faster than runs can be.
+        ParameterError: a parameter is the value of a secret.
     """
     check(body.schedule)
+    refuse_secrets(tx, deployment_id, body.parameters)
     _slug_is_free(tx, deployment_id, body.slug, None)
     last = tx.connection.scalar(select(func.max(_c.position)).where(_c.deployment_id == deployment_id))
     schedule = DeploymentSchedule(
@@ -137,6 +156,7 @@ def _change(tx: Transaction, row: Row[Any], changes: dict[str, Any]) -> None:
     differing = {name: value for name, value in changes.items() if getattr(row, name) != value}
     if not differing:
         return
+    refuse_secrets(tx, row.deployment_id, differing.get("parameters"))
     tx.connection.execute(deployment_schedules.update().where(_c.id == row.id).values(**differing, updated=tx.now))
     if differing.keys() & {"schedule", "active", "parameters", "max_scheduled_runs"}:
         restart(tx, row.deployment_id, [row.id], anew=bool(differing.keys() & {"schedule", "active"}))
