@@ -79,7 +79,8 @@ class Storm(RuleBasedStateMachine):
             name="d", flow_id=flow.id, work_pool_name="default", labels={CATCH_UP_LABEL: policy}
         )
         self.id: UUID = self.db.write(lambda tx: deployments.upsert(tx, self.body))[0].id
-        self.paused = self.said_paused = False
+        self.paused = self.said_paused = self.said_pause = False
+        self.declared: dict[str, tuple[int, bool]] = {}
         self.known: dict[str, Known] = {}
         self.gone: dict[UUID, set[datetime]] = {}
         self.ids: dict[str, UUID] = {}
@@ -102,6 +103,7 @@ class Storm(RuleBasedStateMachine):
         paused=st.sampled_from([None, None, False, True]),
     )
     def deploy(self, wanted: dict[str, tuple[int, bool]], paused: bool | None) -> None:
+        self.declared = wanted
         bodies = [
             DeploymentScheduleCreate(
                 schedule=IntervalSchedule(interval=timedelta(seconds=seconds)), active=active, slug=slug
@@ -111,6 +113,7 @@ class Storm(RuleBasedStateMachine):
         sent = {"schedules": bodies, **({} if paused is None else {"paused": paused})}
         body = DeploymentCreate(**{**self.body.model_dump(exclude_unset=True), **sent})
         self.db.write(lambda tx: deployments.upsert(tx, body))
+        self.said_pause = self.said_pause or paused is not None
         if paused is not None and paused != self.said_paused:
             self.said_paused = paused
             self.set_paused(paused)
@@ -128,6 +131,22 @@ class Storm(RuleBasedStateMachine):
             one.seconds, one.said = seconds, active
             if (one.seconds, one.active) != before:
                 self.restart(one)
+
+    @rule()
+    def deploy_again(self) -> None:
+        """The same once more, as after every change of the code: nothing a person did is undone."""
+        self.deploy(self.declared, self.said_paused if self.said_pause else None)
+
+    @rule(slug=st.sampled_from(SLUGS))
+    def switch(self, slug: str) -> None:
+        """A person lets a schedule rest, or fire again."""
+        if slug not in self.known:
+            return
+        one = self.known[slug]
+        change = DeploymentScheduleUpdate(active=not one.active)
+        self.db.write(lambda tx: deployments.update_schedule(tx, self.id, self.ids[slug], change))
+        one.active = not one.active
+        self.restart(one)
 
     @rule(slug=st.sampled_from(SLUGS), seconds=st.sampled_from(SECONDS))
     def add_by_hand(self, slug: str, seconds: int) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,43 @@ def test_a_run_for_later(cli: Cli, deployed: None) -> None:
     assert cli("flow-run", "cancel", first["id"]).code == 0
     assert cli("deployment", "run", "greet/d", "--at", "soon").code == 2
     assert cli("deployment", "run", "greet/d", "-p", "times=x").code == 2
+
+
+def test_a_run_with_all_that_can_be_said(cli: Cli, deployed: None) -> None:
+    words = [
+        "deployment",
+        "run",
+        "greet/d",
+        "--params",
+        '{"times": 2, "name": "a"}',
+        "-p",
+        "name=b",
+        "--start-in",
+        "2 hours",
+    ]
+    more = ["--work-queue", "side", "-jv", "env.COLOUR=5", "-jv", "stream_output=false", "--flow-run-name", "said"]
+    run = cli(*words, *more, "-o", "json").json
+    assert run["parameters"] == {"times": 2, "name": "b"} and run["name"] == "said"
+    assert (run["work_queue_name"], run["job_variables"]) == ("side", {"env": {"COLOUR": "5"}, "stream_output": False})
+    due = datetime.fromisoformat(run["expected_start_time"]) - datetime.now(UTC)
+    assert timedelta(minutes=115) < due < timedelta(minutes=121)
+    for wrong, said in (
+        (["--params", "[1]"], "must be a JSON object"),
+        (["--params", "{"], "no JSON"),
+        (["--in", "5", "--at", "2099-01-01"], "both given"),
+        (["-jv", "env"], "name=value"),
+    ):
+        done = cli("deployment", "run", "greet/d", *wrong)
+        assert done.code == 2 and said in done.err
+    assert cli("flow-run", "delete", run["id"], "--yes", "-o", "json").json["id"] == run["id"]
+    assert cli("flow-run", "inspect", run["id"]).code == 3
+    linger = cli("deployment", "run", "linger/d", "-o", "json").json
+    deadline = time.monotonic() + 60
+    while cli("flow-run", "inspect", linger["id"], "-o", "json").json["state_type"] != "RUNNING":
+        assert time.monotonic() < deadline
+    done = cli("flow-run", "delete", linger["id"], "--yes")
+    assert done.code == 2 and "Cancel it first" in done.err
+    cli("flow-run", "cancel", linger["id"], "--wait")
 
 
 def test_nothing_of_that_name(cli: Cli) -> None:
