@@ -66,6 +66,12 @@ deployments:
     entrypoint: book.ipynb:pay
     parameters: {hours: 4}
     work_pool: *box
+  - name: of-prefect
+    entrypoint: flows/etl.py:etl
+    parameters: {n: 2}
+    pull:
+      - prefect.deployments.steps.set_working_directory: {directory: /opt/prefect/code}
+    work_pool: *box
   - name: own
     entrypoint: flows/etl.py:etl
     build:
@@ -119,7 +125,7 @@ def test_images_that_steps_build_and_push_are_those_that_runs_use(yard: Yard, tm
         ids = specified.deploy_specified(read, print_next_steps=False)
         stored = [yard.client.read_deployment(one) for one in ids]
         image = f"{host}/team/etl:1.2.3"
-        assert [one.job_variables["image"] for one in stored[:3]] == [image] * 3
+        assert [one.job_variables["image"] for one in stored[:4]] == [image] * 4
         assert stored[0].version == "1.2.3" and all(one.path is None for one in stored)
         client = containers.engine()
         assert stored[0].description == client.images.get(image).id
@@ -127,7 +133,13 @@ def test_images_that_steps_build_and_push_are_those_that_runs_use(yard: Yard, tm
             client.images.remove(f"{host}/team/etl:{tag}", force=True)
         client.images.pull(f"{host}/team/etl", "newest")  # it was pushed too
         yard.start_worker(pool=POOL)
-        expected = ["etl 1 /opt/millrace/code None", "rows 2", "paid 4", "etl 1 /srv/mine mine"]
+        expected = [
+            "etl 1 /opt/millrace/code None",
+            "rows 2",
+            "paid 4",
+            "etl 2 /opt/millrace/code",
+            "etl 1 /srv/mine mine",
+        ]
         for run, saying in zip([yard.run(one.id) for one in stored], expected, strict=True):
             ended = yard.wait(run, seconds=WAIT)
             told = [str(ended.state and ended.state.message), *(line.message for line in yard.logs(ended))]

@@ -258,10 +258,14 @@ def _after_steps(one: Specified, deployment: RunnerDeployment, done: dict[str, O
     except ValueError as error:
         raise one.error(f"What the steps gave does not fit: {error}") from None
     code = deployment.code
-    if code.pull_steps:
+    inside = _inside(code, deployment.job_variables.get("image"), outputs)
+    there = _set_directory(list(code.pull_steps))
+    # Where Prefect's own image step puts the code, which the file of a Prefect user says: here it is elsewhere.
+    of_prefect = there == Path("/opt/prefect", one.directory.name) and inside.pull_steps != code.pull_steps
+    if code.pull_steps and not (of_prefect and inside.pull_steps):
         code = dataclasses.replace(code, pull_steps=tuple(with_outputs(list(code.pull_steps), outputs)))
-    elif one.entry.pull is None:
-        code = _inside(code, deployment.job_variables.get("image"), outputs)
+    elif of_prefect or one.entry.pull is None:
+        code = inside
     return deployment.placed(code)
 
 
