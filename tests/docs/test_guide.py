@@ -51,6 +51,7 @@ def reader(
     monkeypatch.setenv("MILLRACE_HOME", str(home))
     for name in ("MILLRACE_API_URL", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TZ", "UTC")  # times are shown in the zone of who reads
     for name, value in AUTHOR.items():
         monkeypatch.setenv(name, value)
     settings.current.cache_clear()
