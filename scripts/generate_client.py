@@ -42,6 +42,7 @@ WORDS = {
     "_alisten": "_listen",
     "_alog_lines": "_log_lines",
     "_atask_runs": "_task_runs",
+    "_acells": "_cells",
     "afollow": "follow",
     "alines": "lines",
     "aread": "read",

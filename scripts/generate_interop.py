@@ -48,9 +48,10 @@ A 404 to one of our own operations says that the server is another one; then
   not first. It says by `…/workers/heartbeat` that it lives;
 - a run is followed by listening at `/events/out` and `/logs/out` and asking beside it. These streams do not tell what
   was before, drop messages for slow listeners, and the original tells log lines only where that is turned on. So the
-  state, the task runs and the lines are asked for every half second until their stream has told something, every five
-  seconds from then on, and at the end; what comes twice is told once. A stream that is refused is not asked for again,
-  one that breaks is opened again;
+  state, the task runs, the cells and the lines are asked for every half second until their stream has told something,
+  every five seconds from then on, and at the end; what comes twice is told once. A stream that is refused is not asked
+  for again, one that breaks is opened again. That server stores events some seconds late: the cells of a notebook that
+  nobody heard begin are waited for up to eight seconds after its end;
 - slots of concurrency limits are asked for again after the time it names, some seconds, not waited for in turn;
 - several workers, ours beside real ones, execute each run once: the server lets only one propose Pending;
 - there are no leases of runs. A run outlives its killed worker; the next worker of ours with the same data directory

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ import shops
 from peers import Output, Peer, Place
 
 HELD = keeper.hold()
+
+# a shell that starts pytest in the background has it, and all it starts, ignore what Ctrl-C sends; `serve` must not
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

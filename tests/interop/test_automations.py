@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from peers import Peer, Place
@@ -37,9 +38,12 @@ def test_the_real_command_line_shows_and_rests_our_automations(peer: Peer, ours:
         "automation inspect by-hand --json",
         "automation pause by-hand",
         "event emit interop.told --resource-id interop.1",
+        "automation inspect by-hand --json",
+        f"automation resume --id {made['id']}",
+        "automation inspect by-hand --json",
+        f"automation delete --id {made['id']}",
     )
     assert "by-hand" in shown[0]
     assert made["id"] in shown[1]
-    assert ours.ask("GET", f"/automations/{made['id']}")["enabled"] is False
-    peer.cli(ours, f"automation resume --id {made['id']}", f"automation delete --id {made['id']}")
+    assert [json.loads(shown[number])["enabled"] for number in (1, 4, 6)] == [True, False, True]
     ours.ask("GET", f"/automations/{made['id']}", expected=404)

@@ -16,8 +16,11 @@ from shops import OURS, Shop
 FOLLOWED = "GET /millrace/events"
 WATCH = """
 import json, time
-from uuid import UUID
+from uuid import UUID, uuid4
 from millrace.client import ears
+from millrace.schema.events import Event
+from millrace.schema.fields import now
+from millrace.schema.logs import LogCreate
 from millrace.client.locate import connect
 from millrace.jupyter.follower import followed
 
@@ -38,11 +41,15 @@ follower = followed(UUID(RUN), connect())
 if LATER:
     from millrace.schema.states import StateCreate, StateType
     from millrace.schema.states import SetState
-    deadline = time.monotonic() + 60
-    while not all(ear.open or ear.refused for one in made for ear in (one.events, one.logs)) or not made:
+    # a filter that was sent was not read yet: a stream is open when it tells of what happens
+    probe = Event(event="millrace.interop.probe", resource={"prefect.resource.id": "prefect.flow-run." + RUN})
+    line = dict(name="interop", level=10, message="a probe", flow_run_id=RUN)
+    deadline = time.monotonic() + 90
+    while not made or not all(ear.speaks or ear.refused for one in made for ear in (one.events, one.logs)):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.5)  # sent is not read: the server still has to subscribe
+        connect().create_events([probe.model_copy(update={"id": uuid4(), "occurred": now()})])
+        connect().create_logs([LogCreate(**line, timestamp=now())])
+        time.sleep(0.3)
     connect().set_flow_run_state(
         UUID(RUN), SetState(state=StateCreate(type=StateType.SCHEDULED, name="Scheduled"), force=True)
     )
@@ -121,11 +128,26 @@ def test_the_monitors_view_where_streams_are_refused(
     assert bool(found["events heard"]) is not refused[0]
 
 
+def check_book(found: Any) -> None:
+    assert found["state"] == "Completed", found
+    assert found["rows"] and {tuple(row) for row in found["rows"]} == {("cell", "Completed")}, found["rows"]
+    assert any("a report for the monitor: 2" in line for line in found["lines"]), found["lines"]
+
+
 def test_the_monitors_view_of_a_notebook(shop: Shop, worker: Output) -> None:
     found = watch(shop, waiting(shop, "book", who="the monitor"), later=True)
-    assert found["state"] == "Completed", found
-    assert [row for row in found["rows"] if row[0] == "cell"] and {row[1] for row in found["rows"]} == {"Completed"}
-    assert any("a report for the monitor: 2" in line for line in found["lines"]), found["lines"]
+    check_book(found)
+    assert [name for name in found["events heard"] if name.startswith("millrace.cell.")], found["events heard"]
+
+
+def test_the_monitors_view_of_a_notebook_where_streams_are_refused(shop: Shop, worker: Output) -> None:
+    run = waiting(shop, "book", who="the monitor")
+    with gate.without(shop.place, "/events/out", "/logs/out") as place:
+        found = watch(shop, run, place, later=True)
+    check_book(found)
+    assert not found["events heard"] and not found["lines heard"]
+    # whoever comes when all is over sees the same
+    check_book(watch(shop, run))
 
 
 ASK = """
@@ -150,8 +172,8 @@ def test_run_deployment_waits_as_long_as_it_is_told(shop: Shop, worker: Output) 
     run, final = found["gone"]
     assert not final
     shop.place.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    shop.place.ended(run, 60)
-    assert shop.place.ended(found["at_once"], 60)["state_name"] == "Completed"
+    shop.place.ended(run, 150)
+    assert shop.place.ended(found["at_once"], 150)["state_name"] == "Completed"
 
 
 def test_our_command_line_watches_a_run(shop: Shop, worker: Output) -> None:
@@ -163,7 +185,7 @@ def test_our_command_line_watches_a_run(shop: Shop, worker: Output) -> None:
 
 def test_our_command_line_watches_a_run_to_its_cancellation(shop: Shop, worker: Output) -> None:
     run = shop.ask(f"{OURS} nap")
-    shop.place.reach(run, "Running", 60, lambda: worker.said[-4000:])
+    shop.place.reach(run, "Running", 150, lambda: worker.said[-4000:])
     watching = peers.started([*shop.command, "flow-run", "watch", run], shop.folder / "watch.txt", shop.environment())
     try:
         watching.until(lambda: "asleep" in watching.said)

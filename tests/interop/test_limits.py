@@ -105,7 +105,7 @@ def test_our_blocks_rates_and_tags_at_a_real_server(theirs: Place, tmp_path: Pat
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     answer = json.loads(done.stdout.rsplit(peers.MARK, 1)[1])

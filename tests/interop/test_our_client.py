@@ -6,12 +6,10 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import gate
 import peers
-import psutil
 import pytest
 from peers import Output, Peer, Place
 from shops import COMMAND, OUR_WORKER, OURS, REAL, Shop, check_book, check_cell
@@ -26,8 +24,8 @@ def test_a_cell_flow_called_in_a_kernel(shop: Shop, theirs: Place) -> None:
     def tasks() -> list[str]:
         return sorted(task["state_name"] for task in theirs.task_runs(run["id"]))
 
-    peers.until(lambda: tasks() == ["Completed"] * 4, 15, tasks)
-    peers.until(lambda: "the cell got 4" in theirs.lines(run["id"]), 15)
+    peers.until(lambda: tasks() == ["Completed"] * 4, 60, tasks)
+    peers.until(lambda: "the cell got 4" in theirs.lines(run["id"]), 60)
 
 
 def test_deployments_as_the_real_command_line_shows_them(peer: Peer, shop: Shop) -> None:
@@ -49,7 +47,7 @@ def test_deployments_as_the_real_command_line_shows_them(peer: Peer, shop: Shop)
 
 def test_our_worker_runs_both_on_the_real_pool(peer: Peer, shop: Shop, worker: Output) -> None:
     place = shop.place
-    often = {"interval": 600, "anchor_date": (datetime.now(UTC) + timedelta(seconds=4)).isoformat()}
+    often = {"interval": 20, "anchor_date": (datetime.now(UTC) + timedelta(seconds=5)).isoformat()}
     schedules = {}
     for name, parameters in (("cell", {"x": 1}), ("book", {"who": "a schedule"})):
         id = shop.ids[f"{OURS} {name}"]
@@ -104,13 +102,18 @@ def check_as_the_real_command_line_shows_them(peer: Peer, place: Place, cell: st
     assert found["flow_run_id"] == book and found["data"] == page["data"]
 
 
+def process_of(place: Place, run: str) -> int:
+    """The process that a worker started for a run."""
+    return int(str(place.run(run)["infrastructure_pid"]).rsplit(":", 1)[-1])
+
+
 def test_cancelling_a_run_of_our_worker(peer: Peer, shop: Shop, worker: Output) -> None:
     run = shop.ask(f"{OURS} nap")
     shop.place.reach(run, "Running", otherwise=lambda: worker.said[-4000:])
-    pid = shop.place.run(run)["infrastructure_pid"]
+    pid = process_of(shop.place, run)
     peer.cli(shop.place, f"flow-run cancel {run}")
     shop.place.reach(run, "Cancelled", otherwise=lambda: worker.said[-4000:])
-    peers.until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+    peers.until(lambda: not peers.alive(pid), 60)
 
 
 @pytest.mark.parametrize("named", ["PREFECT_API_URL", "MILLRACE_API_URL"])
@@ -133,16 +136,16 @@ def test_our_command_line_at_the_real_server(shop: Shop, worker: Output, named: 
 
 def suspended(place: Place, run: str, said: Any) -> None:
     """The run is suspended, and its process is gone."""
-    place.reach(run, "Suspended", 60, said)
-    pid = int(str(place.run(run)["infrastructure_pid"]).rsplit(":", 1)[-1])
-    peers.until(lambda: not psutil.pid_exists(pid), 30, said)
+    place.reach(run, "Suspended", 150, said)
+    pid = process_of(place, run)
+    peers.until(lambda: not peers.alive(pid), 60, said)
 
 
 def check_resumed(place: Place, run: str, said: Any, answer: int) -> None:
     """It went on in another process, and ended well."""
-    ended = place.ended(run, 90, said)
+    ended = place.ended(run, 150, said)
     assert ended["state_name"] == "Completed", (ended["state"], place.lines(run))
-    peers.until(lambda: f"answered {answer}" in place.lines(run), 15, lambda: place.lines(run))
+    peers.until(lambda: f"answered {answer}" in place.lines(run), 60, lambda: place.lines(run))
     names = [state["name"] for state in place.ask("GET", f"/flow_run_states/?flow_run_id={run}")]
     assert names[names.index("Suspended") :][:2] == ["Suspended", "Resuming"] and names.count("Running") == 2, names
 
@@ -201,7 +204,7 @@ def test_runs_begin_by_the_operations_of_prefect_where_ours_are_not(shop: Shop) 
     for id in ids:
         run = shop.place.run(id)
         assert (run["state_name"], run["run_count"]) == ("Completed", 1)
-        peers.until(lambda id=id: [t["state_name"] for t in shop.place.task_runs(id)] == ["Completed"], 15)
+        peers.until(lambda id=id: [t["state_name"] for t in shop.place.task_runs(id)] == ["Completed"], 60)
 
 
 def test_the_real_server_has_none_of_our_operations(shop: Shop) -> None:

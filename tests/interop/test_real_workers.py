@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 import gate
 import peers
-import psutil
 import pytest
 from peers import Peer, Place, Program
 from shops import millrace
@@ -41,8 +40,8 @@ class Yard:
 
 
 @pytest.fixture(scope="module")
-def pool(peer: Peer, ours: Place) -> str:
-    peer.cli(ours, f"work-pool create {POOL} --type process")
+def pool(ours: Place) -> str:
+    ours.ask("POST", "/work_pools/", {"name": POOL, "type": "process"})
     return POOL
 
 
@@ -84,22 +83,20 @@ def test_deploy_from_a_directory_with_all_schedules(yard: Yard, ours: Place) -> 
 
 def test_deployments_by_the_command_line(peer: Peer, yard: Yard, ours: Place) -> None:
     name = "interop-yard/full"
-    listed, inspected, schedules, asked = peer.cli(
+    one = ours.ask("GET", f"/deployments/{yard.full}")["schedules"][0]["id"]
+    listed, inspected, schedules, asked, _, paused, _, resumed = peer.cli(
         ours,
         "deployment ls",
         f"deployment inspect {name} --output json",
         f"deployment schedule ls {name}",
         f"deployment run {name} -p x=9 --start-in 10h",
-    )
-    assert name in listed and "cron: 15 3 * * *" in schedules and "Created flow run" in asked
-    one = json.loads(inspected)["schedules"][0]["id"]
-    _, paused, _, resumed = peer.cli(
-        ours,
         f"deployment schedule pause {name} {one}",
         f"deployment inspect {name} --output json",
         f"deployment schedule resume {name} {one}",
         f"deployment inspect {name} --output json",
     )
+    assert name in listed and "cron: 15 3 * * *" in schedules and "Created flow run" in asked
+    assert (json.loads(inspected)["name"], json.loads(inspected)["parameters"]) == ("full", {"x": 4})
     for text, active in ((paused, False), (resumed, True)):
         assert {s["id"]: s["active"] for s in json.loads(text)["schedules"]}[one] is active
     asked_for = [run for run in ours.runs(deployment_id={"any_": [yard.full]}) if run["parameters"] == {"x": 9}]
@@ -110,21 +107,19 @@ def test_deployments_by_the_command_line(peer: Peer, yard: Yard, ours: Place) ->
 # -- workers
 
 
-def test_a_worker_runs_what_is_scheduled_and_what_is_asked_for(peer: Peer, yard: Yard, ours: Place) -> None:
-    every = {"interval": 3600, "anchor_date": (datetime.now(UTC) + timedelta(seconds=2)).isoformat()}
-    ours.ask(
-        "POST",
-        f"/deployments/{yard.ids['yard']}/schedules",
-        [{"schedule": every, "parameters": {"x": 6}}],
-        expected=201,
-    )
-    (asked,) = peer.cli(ours, "deployment run interop-yard/plain -p x=5")
+def test_a_worker_runs_what_is_scheduled_and_what_is_asked_for_and_watched(peer: Peer, yard: Yard, ours: Place) -> None:
+    every = {"interval": 30, "anchor_date": (datetime.now(UTC) + timedelta(seconds=2)).isoformat()}
+    schedules = f"/deployments/{yard.ids['yard']}/schedules"
+    (schedule,) = ours.ask("POST", schedules, [{"schedule": every, "parameters": {"x": 6}}], expected=201)
+    watched = "deployment run interop-yard/plain -p x=5 --watch --watch-timeout 200"
+    (said,) = peer.cli(ours, watched, seconds=240)
+    assert "the yard got 5, and bare" in said and "Completed" in said, said
     by_hand = next(run for run in ours.runs(deployment_id={"any_": [yard.ids["yard"]]}) if run["parameters"]["x"] == 5)
-    assert by_hand["id"] in asked
+    assert by_hand["id"] in said
     ended = ours.ended(by_hand["id"], otherwise=yard.said)
     assert (ended["state_name"], ended["work_pool_name"]) == ("Completed", POOL)
     assert ended["infrastructure_pid"] and ended["labels"]["prefect.worker.name"] == "real worker"
-    peers.until(lambda: "the yard got 5, and bare" in ours.lines(by_hand["id"]), 15)
+    peers.until(lambda: "the yard got 5, and bare" in ours.lines(by_hand["id"]), 60)
     names = [state["name"] for state in ours.ask("GET", f"/flow_run_states/?flow_run_id={by_hand['id']}")]
     assert names == ["Scheduled", "Pending", "Submitting", "Running", "Completed"]
 
@@ -132,13 +127,9 @@ def test_a_worker_runs_what_is_scheduled_and_what_is_asked_for(peer: Peer, yard:
         runs = ours.runs(deployment_id={"any_": [yard.ids["yard"]]})
         return next((r["id"] for r in runs if r["auto_scheduled"] and r["state_name"] != "Scheduled"), None)
 
-    assert ours.ended(peers.until(fired, 70), otherwise=yard.said)["state_name"] == "Completed"
-
-
-def test_the_command_line_watches_a_run(peer: Peer, yard: Yard, ours: Place) -> None:
-    watched = "deployment run interop-yard/plain -p x=11 --watch --watch-timeout 100"
-    (said,) = peer.cli(ours, watched, seconds=120)
-    assert "the yard got 11, and bare" in said and "Completed" in said, said
+    run = peers.until(fired, 90)
+    ours.ask("DELETE", f"{schedules}/{schedule['id']}")
+    assert ours.ended(run, otherwise=yard.said)["state_name"] == "Completed"
 
 
 def test_the_worker_is_seen(yard: Yard, ours: Place) -> None:
@@ -161,18 +152,18 @@ def test_cancelling_ends_the_process(peer: Peer, yard: Yard, ours: Place, tmp_pa
     ours.reach(run, "Running")
     peer.cli(ours, f"flow-run cancel {run}")
     ours.reach(run, "Cancelled", otherwise=yard.said)
-    peers.until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+    peers.until(lambda: not peers.alive(pid), 60)
 
 
 def test_a_suspended_run_of_a_real_worker_goes_on_when_it_is_resumed(yard: Yard, ours: Place, tmp_path: Path) -> None:
     run = yard.ask("suspends")
     ours.reach(run, "Suspended", otherwise=yard.said)
     pid = int(str(ours.run(run)["infrastructure_pid"]).rsplit(":", 1)[-1])
-    peers.until(lambda: not psutil.pid_exists(pid), 30, yard.said)
+    peers.until(lambda: not peers.alive(pid), 60, yard.said)
     millrace(ours, tmp_path, "flow-run", "resume", run, "-p", "value=7")
     ended = ours.ended(run, otherwise=yard.said)
     assert ended["state_name"] == "Completed", (ended["state"], ours.lines(run))
-    peers.until(lambda: "answered 7 after 2" in ours.lines(run), 15, lambda: ours.lines(run))
+    peers.until(lambda: "answered 7 after 2" in ours.lines(run), 60, lambda: ours.lines(run))
     names = [state["name"] for state in ours.ask("GET", f"/flow_run_states/?flow_run_id={run}")]
     assert names[names.index("Suspended") :] == [
         "Suspended",
@@ -192,33 +183,34 @@ def test_a_process_killed_by_sigkill_is_crashed(yard: Yard, ours: Place) -> None
 
 
 def test_run_deployment_from_a_script_and_a_flow(peer: Peer, yard: Yard, ours: Place) -> None:
-    found = peer.play("ask", ours, "interop-yard/plain", "interop-sleeper/sleeper", seconds=100)
-    assert (found["waited"]["state"], found["waited"]["final"]) == ("Completed", True)
-    assert found["at_once"]["state"] == "Scheduled" and found["at_once"]["seconds"] < 10
+    found = peer.play("ask", ours, "interop-yard/plain", seconds=200)
+    for asked in (found, found["inside"]):
+        assert (asked["waited"]["state"], asked["waited"]["final"]) == ("Completed", True)
+        # these runs begin in ten hours: whoever has an answer now did not wait for their end
+        assert asked["at_once"]["state"] == asked["gave_up"]["state"] == "Scheduled"
+        assert asked["gave_up"]["seconds"] >= 1.5
     assert found["twice"][0] == found["twice"][1]
-    assert not found["gave_up"]["final"] and 1.5 <= found["gave_up"]["seconds"] < 20
-    inside = found["inside"]
-    assert (inside["waited"]["state"], inside["waited"]["final"]) == ("Completed", True)
-    assert inside["at_once"]["state"] == "Scheduled" and inside["at_once"]["seconds"] < 10
-    assert not inside["gave_up"]["final"] and 1.5 <= inside["gave_up"]["seconds"] < 20
-    assert inside["alone"]["parent"] == found["waited"]["parent"] == "None"
-    for name in ("waited", "at_once", "gave_up"):
-        run, stand_in = inside[name]["run"], inside[name]["parent"]
-        assert ours.ended(run, otherwise=yard.said)["state_name"] == "Completed"
-        # the run is shown where it was asked for: its stand-in among the tasks of the asking flow follows it
-        peers.until(lambda at=stand_in: ours.ask("GET", f"/task_runs/{at}")["state_name"] == "Completed", 15)
+    assert found["waited"]["parent"] == found["inside"]["alone"]["parent"] == "None"
+    for name, state in (("waited", "Completed"), ("at_once", "Scheduled"), ("gave_up", "Scheduled")):
+        # a run is shown where it was asked for: its stand-in among the tasks of the asking flow follows it
+        run, stand_in = found["inside"][name]["run"], found["inside"][name]["parent"]
+        peers.until(lambda at=stand_in, is_=state: ours.ask("GET", f"/task_runs/{at}")["state_name"] == is_, 60)
+        assert ours.ask("GET", f"/task_runs/{stand_in}")["state"]["state_details"]["child_flow_run_id"] == run
 
 
-def test_a_worker_without_its_channel_polls(peer: Peer, ours: Place, pool: str) -> None:
+def test_a_worker_without_its_channel_polls(peer: Peer, yard: Yard, ours: Place) -> None:
     name = "interop-polling"
     with (
         gate.without(ours, "/workers/connect") as place,
         peer.worker(place, name, "--type", "process", "--name", "polling worker") as worker,
     ):
         worker.until(lambda: _known(ours, name) and ours.ask("POST", f"/work_pools/{name}/workers/filter", {}))
-        ids = peer.play("deploy", ours, name, "rest")
-        run = ours.ask("POST", f"/deployments/{ids['yard']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
-        assert ours.ended(run["id"], 60, lambda: worker.said[-4000:])["state_name"] == "Completed"
+        same = ours.ask("GET", f"/deployments/{yard.ids['yard']}")
+        fields = ("flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema", "job_variables")
+        body = {"name": "polled", "work_pool_name": name, **{field: same[field] for field in fields}}
+        id = ours.ask("POST", "/deployments/", body, expected=201)["id"]
+        run = ours.ask("POST", f"/deployments/{id}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+        assert ours.ended(run["id"], 90, lambda: worker.said[-4000:])["state_name"] == "Completed"
         assert place.times(f"GET /work_pools/{name}/workers/connect")
         assert place.times(f"POST /work_pools/{name}/workers/heartbeat")
         assert place.times(f"POST /work_pools/{name}/get_scheduled_flow_runs")
@@ -240,8 +232,10 @@ def test_serve(peer: Peer, ours: Place) -> None:
 
         done = served.until(runs, 90)
         assert all(run["parameters"] == {"x": 8} and run["auto_scheduled"] for run in done)
+        served.popen.send_signal(signal.SIGINT)
+        served.wait(90)
     finally:
-        served.stop(signal.SIGINT)
+        served.stop()
     deployment = ours.ask("GET", "/deployments/name/interop-yard/served")
     assert deployment["paused"] or not any(s["active"] for s in deployment["schedules"])
     ours.ask("DELETE", f"/deployments/{deployment['id']}")

@@ -12,7 +12,7 @@ from peers import Peer, Place
 
 
 def test_the_real_client_at_our_server(peer: Peer, ours: Place, tmp_path: Path) -> None:
-    found = peer.play("values", ours, seconds=120)
+    found = peer.play("values", ours, seconds=200)
     assert found["refused"] and not found["twice"]
     assert (found["variable"], found["missing"]) == ({"n": 2}, "default")
     assert found["secret"] == "of-the-peer-2"
@@ -66,7 +66,7 @@ def ask_ours(place: Place, script: str, home: Path) -> object:
     """What a script of ours finds out at a server."""
     environment = {**peers.clean(), "PREFECT_API_URL": place.url, "MILLRACE_HOME": str(home)}
     whole = "import json\nfrom millrace import Secret\n" + script
-    done = subprocess.run([sys.executable, "-c", whole], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", whole], env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.rsplit("RESULT", 1)[1])
 

@@ -15,7 +15,7 @@ from millrace.client import exchange, retry
 from millrace.client.asynchronous import AsyncClient
 from millrace.client.ears import TICK, Ears
 from millrace.client.lines import alines
-from millrace.client.stream import PAGE, Asking, Listening, Message
+from millrace.client.stream import EVENTS_PAGE, PAGE, Asking, Listening, Message
 from millrace.schema.logs import Log
 from millrace.schema.runs import TaskRun
 
@@ -85,7 +85,7 @@ async def _alisten(client: AsyncClient, place: Listening) -> AsyncIterator[Messa
 
 async def _aask(client: AsyncClient, known: Asking, ears: Ears, poll: float) -> AsyncIterator[Message]:
     quiet = 0
-    while quiet < 2:
+    while quiet < 2 or known.waits:
         told = False
         look = ears.events.due(poll) or known.terminal
         runs = [await client.read_flow_run(known.flow_run_id)] if look else []
@@ -97,6 +97,10 @@ async def _aask(client: AsyncClient, known: Asking, ears: Ears, poll: float) -> 
         for event in [*known.runs(await _atask_runs(client, known) if look else []), *known.runs(runs)]:
             yield event
             told = True
+        if look:
+            for message in await _acells(client, known):
+                yield message
+                told = True
         was_over = known.terminal
         for _ in range(max(1, round(poll / TICK))):
             await asyncio.sleep(min(TICK, poll))
@@ -118,6 +122,15 @@ async def _alog_lines(client: AsyncClient, known: Asking) -> list[Log]:
     if found:
         known.rewind(found[-1])
     return found
+
+
+async def _acells(client: AsyncClient, known: Asking) -> list[Message]:
+    told: list[Message] = []
+    while True:
+        page = (await client.read_events(known.cell_query())).events
+        told += known.cells(page)
+        if len(page) < EVENTS_PAGE or page[-1].occurred == page[0].occurred:
+            return told
 
 
 async def _atask_runs(client: AsyncClient, known: Asking) -> list[TaskRun]:

@@ -6,6 +6,7 @@ them of plain answers and of what `ears` hears, for a server that has no such st
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,7 +17,15 @@ from pydantic import TypeAdapter
 from millrace import settings
 from millrace.client.ears import Heard, about
 from millrace.client.exchange import Request
-from millrace.schema.events import RESOURCE_ID, ReceivedEvent
+from millrace.schema.events import (
+    RESOURCE_ID,
+    EventAnyResourceFilter,
+    EventFilter,
+    EventNameFilter,
+    EventOrder,
+    EventQuery,
+    ReceivedEvent,
+)
 from millrace.schema.flows import IdCondition, TimeCondition
 from millrace.schema.logs import Log, LogFilter, LogQuery
 from millrace.schema.operations import STREAMS
@@ -30,6 +39,9 @@ PATH = next(found.path for found in STREAMS if found.name == "follow_events")
 SILENCE = 35.0  # seconds; the server says something every fifteen
 SETTLE = 1.0  # seconds without a message after which a finished run is told to its end
 PAGE = 200
+EVENTS_PAGE = 50
+LAG = 8.0  # seconds until a server of another make has stored what it was told
+CELLS = "millrace.cells"  # the logger of a notebook's output
 _OVERLAP = timedelta(seconds=5)  # lines of several processes come in a little out of order
 _LOGS = TypeAdapter(list[Log])
 
@@ -124,9 +136,40 @@ class Asking:
         self.flow_run_id = flow_run_id
         self.terminal = False
         self._told: set[UUID] = set()
-        self._newest: dict[UUID, datetime] = {}
+        self._newest: dict[UUID | str, datetime] = {}
         self._lines: dict[UUID, None] = {}
         self._latest: TimeCondition | None = None
+        self._since: datetime | None = None
+        self._over: float | None = None
+        self._notebook = False
+        self._from_start = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether a notebook is over of which cells may still come: nobody listened when it began."""
+        if not (self.terminal and self._notebook) or self._from_start:
+            return False
+        if self._over is None:
+            self._over = time.monotonic()
+        return time.monotonic() - self._over < LAG
+
+    def cell_query(self) -> EventQuery:
+        """What only the events of the run tell: cells and artifacts."""
+        only = EventFilter(
+            event=EventNameFilter(prefix=["millrace."]),
+            any_resource=EventAnyResourceFilter(id=[f"prefect.flow-run.{self.flow_run_id}"]),
+            order=EventOrder.ASC,
+        )
+        if self._since is not None:
+            only.occurred.since = self._since
+        return EventQuery(filter=only, limit=EVENTS_PAGE)
+
+    def cells(self, found: list[ReceivedEvent]) -> list[Message]:
+        """Those that were not told yet; the next question begins a little before them."""
+        if found:
+            full = len(found) == EVENTS_PAGE
+            self._since = found[-1].occurred - (timedelta(0) if full else _OVERLAP)
+        return self.heard(found)
 
     def log_query(self, offset: int) -> LogQuery:
         """The lines that may be new."""
@@ -141,6 +184,7 @@ class Asking:
     def lines(self, found: list[Log]) -> list[Log]:
         """Those that were not told yet."""
         fresh = [line for line in found if line.id not in self._lines]
+        self._notebook = self._notebook or any(line.name == CELLS for line in fresh)
         self._lines.update(dict.fromkeys(line.id for line in fresh))
         return fresh
 
@@ -181,19 +225,21 @@ class Asking:
 
     def _is_news(self, event: ReceivedEvent) -> bool:
         run = about(event, "flow-run") or about(event, "task-run")
+        self._notebook = self._notebook or event.event.startswith("millrace.cell.")
+        self._from_start = self._from_start or (run == self.flow_run_id and event.event == "prefect.flow-run.Running")
         subflow = event.event.startswith("prefect.flow-run.") and run != self.flow_run_id
-        if event.id in self._told or subflow or (run and self._is_old(run, event.occurred)):
+        thing = run or event.resource.get(RESOURCE_ID, "")
+        if event.id in self._told or subflow or self._is_old(thing, event.occurred):
             return False
-        self._note(event.id, run, event.occurred)
+        self._note(event.id, thing, event.occurred)
         return True
 
-    def _is_old(self, run: UUID, moment: datetime) -> bool:
-        return run in self._newest and moment < self._newest[run]
+    def _is_old(self, thing: UUID | str, moment: datetime) -> bool:
+        return thing in self._newest and moment < self._newest[thing]
 
-    def _note(self, id: UUID, run: UUID | None, moment: datetime) -> None:
+    def _note(self, id: UUID, thing: UUID | str, moment: datetime) -> None:
         self._told.add(id)
-        if run:
-            self._newest[run] = max(moment, self._newest.get(run, moment))
+        self._newest[thing] = max(moment, self._newest.get(thing, moment))
 
 
 def _event(run: TaskRun | FlowRun, state: State) -> ReceivedEvent:

@@ -12,7 +12,7 @@ import httpx
 from millrace.client import exchange, retry
 from millrace.client.ears import TICK, Ears
 from millrace.client.lines import lines
-from millrace.client.stream import PAGE, Asking, Listening, Message
+from millrace.client.stream import EVENTS_PAGE, PAGE, Asking, Listening, Message
 from millrace.client.synchronous import Client
 from millrace.schema.logs import Log
 from millrace.schema.runs import TaskRun
@@ -81,7 +81,7 @@ def _listen(client: Client, place: Listening) -> Iterator[Message]:
 
 def _ask(client: Client, known: Asking, ears: Ears, poll: float) -> Iterator[Message]:
     quiet = 0
-    while quiet < 2:
+    while quiet < 2 or known.waits:
         told = False
         look = ears.events.due(poll) or known.terminal
         runs = [client.read_flow_run(known.flow_run_id)] if look else []
@@ -93,6 +93,10 @@ def _ask(client: Client, known: Asking, ears: Ears, poll: float) -> Iterator[Mes
         for event in [*known.runs(_task_runs(client, known) if look else []), *known.runs(runs)]:
             yield event
             told = True
+        if look:
+            for message in _cells(client, known):
+                yield message
+                told = True
         was_over = known.terminal
         for _ in range(max(1, round(poll / TICK))):
             time.sleep(min(TICK, poll))
@@ -114,6 +118,15 @@ def _log_lines(client: Client, known: Asking) -> list[Log]:
     if found:
         known.rewind(found[-1])
     return found
+
+
+def _cells(client: Client, known: Asking) -> list[Message]:
+    told: list[Message] = []
+    while True:
+        page = (client.read_events(known.cell_query())).events
+        told += known.cells(page)
+        if len(page) < EVENTS_PAGE or page[-1].occurred == page[0].occurred:
+            return told
 
 
 def _task_runs(client: Client, known: Asking) -> list[TaskRun]:

@@ -3,14 +3,16 @@
 import json
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 from prefect import flow
 from prefect.deployments import run_deployment
 
-quick, slow = sys.argv[1:3]
+name = sys.argv[1]
+later = {"scheduled_time": datetime.now(UTC) + timedelta(hours=10)}
 
 
-def asked(name, **options):
+def asked(**options):
     started = time.monotonic()
     run = run_deployment(name, poll_interval=0.5, **options)
     return {
@@ -25,15 +27,18 @@ def asked(name, **options):
 @flow(name="interop-asker")
 def asker():
     return {
-        "waited": asked(quick, parameters={"x": 5}),
-        "at_once": asked(quick, timeout=0),
-        "gave_up": asked(slow, timeout=1.5, parameters={"seconds": 1}),
-        "alone": asked(quick, timeout=0, as_subflow=False),
+        "waited": asked(parameters={"x": 5}),
+        "at_once": asked(timeout=0, **later),
+        "gave_up": asked(timeout=1.5, **later),
+        "alone": asked(timeout=0, as_subflow=False, **later),
     }
 
 
-answer = {"waited": asked(quick, parameters={"x": 3}, tags=["asked"]), "at_once": asked(quick, timeout=0)}
-answer["twice"] = [asked(quick, timeout=0, idempotency_key="the same")["run"] for _ in range(2)]
-answer["gave_up"] = asked(slow, timeout=1.5, parameters={"seconds": 4})
-answer["inside"] = asker()
+answer = {
+    "waited": asked(parameters={"x": 3}, tags=["asked"]),
+    "at_once": asked(timeout=0, **later),
+    "twice": [asked(timeout=0, idempotency_key="the same", **later)["run"] for _ in range(2)],
+    "gave_up": asked(timeout=1.5, **later),
+    "inside": asker(),
+}
 print("RESULT " + json.dumps(answer))

@@ -22,8 +22,8 @@ def before():
 def pauses():
     first = before()
     asked = Approval.with_initial_data(description="May it go out?", remark="so so")
-    answer = pause_flow_run(wait_for_input=asked, timeout=90, poll_interval=1)
-    number = pause_flow_run(wait_for_input=int, timeout=90, poll_interval=1)
+    answer = pause_flow_run(wait_for_input=asked, timeout=300, poll_interval=1)
+    number = pause_flow_run(wait_for_input=int, timeout=300, poll_interval=1)
     return [first, answer.approved, answer.remark, number]
 
 
