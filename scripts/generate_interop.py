@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "interoperability.md"
 TESTS = ROOT / "tests" / "interop"
 WIRE = TESTS / "wire" / "operations.json"
+NAMES = WIRE.with_name("names.json")
 OUTCOMES = ROOT / ".pytest_cache" / "d" / "millrace" / "interop.json"
 NOTE = "<!-- written by scripts/generate_interop.py after a run of tests/interop -->\n"
 LAST = "## The last run\n"
@@ -77,28 +78,45 @@ def served(method: str, path: str) -> str:
         return f"served (`{name}`)"
     for beginning, about in NOT_YET:
         if re.match(re.sub(r"{\w+}", "[^/]+", beginning) + r"(/|$)", path):
-            return f"501: no {about}"
+            return f"501 ({about})"
     return "not yet"
 
 
 def operations() -> str:
-    """The table of all operations that Prefect's client, worker and command line use."""
-    paths = json.loads(WIRE.read_text())["paths"]
-    rows = [(method.upper(), path) for path, methods in paths.items() for method in methods]
-    answers = {row: served(*row) for row in rows}
-    count = sum(1 for answer in answers.values() if answer.startswith("served"))
-    refused = sum(1 for answer in answers.values() if answer.startswith("501"))
-    lines = [
-        "## Operations\n",
-        "What the client 3.8.8, the worker and the command line of Prefect were seen to use: "
+    """The tables of all operations: those that Prefect's client, worker and command line use, and the others."""
+    used = {
+        (method.upper(), path) for path, methods in json.loads(WIRE.read_text())["paths"].items() for method in methods
+    }
+    known = {(method, path) for path, methods in json.loads(NAMES.read_text()).items() for method in methods}
+    others = [row for row in known if (row[0], shape(row[1])) not in {(method, shape(path)) for method, path in used}]
+    seen, rest = _table(list(used)), _table(others)
+    return "\n".join(
+        [
+            "## Operations\n",
+            "What the client 3.8.8, the worker and the command line of Prefect were seen to use: "
+            f"{_counted(list(used))}\n",
+            *seen,
+            f"\nThe others that its server offers: {_counted(others)}\n",
+            *rest,
+            "",
+            "Streams served: " + ", ".join(f"`{s.path}`" for s in STREAMS if "millrace" not in s.path) + ".\n",
+        ]
+    )
+
+
+def _counted(rows: list[tuple[str, str]]) -> str:
+    answers = [served(*row) for row in rows]
+    count = sum(1 for answer in answers if answer.startswith("served"))
+    refused = sum(1 for answer in answers if answer.startswith("501"))
+    return (
         f"{len(rows)} operations, {count} served, {refused} refused with 501 and a message that says what is missing, "
-        f"{len(rows) - count - refused} not yet.\n",
-        "| method | path | here |",
-        "|---|---|---|",
-    ]
-    lines += [f"| {method} | `{path}` | {answers[method, path]} |" for method, path in sorted(rows, key=_by_path)]
-    lines += ["", "Streams served: " + ", ".join(f"`{s.path}`" for s in STREAMS if "millrace" not in s.path) + ".\n"]
-    return "\n".join(lines)
+        f"{len(rows) - count - refused} not yet."
+    )
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    lines = ["| method | path | here |", "|---|---|---|"]
+    return lines + [f"| {method} | `{path}` | {served(method, path)} |" for method, path in sorted(rows, key=_by_path)]
 
 
 def _by_path(row: tuple[str, str]) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from millrace.server.routes import OperationRoute
 from .conftest import TOKEN, Running, run_server
 from .test_security import concrete
 
+PREFECT = Path(__file__).parents[1] / "interop" / "wire" / "names.json"
 UNKNOWN = "00000000-0000-0000-0000-000000000001"
 
 
@@ -55,6 +56,22 @@ def test_the_page_of_the_api_has_every_line(running: Running) -> None:
     found = {entry["operationId"] for methods in page["paths"].values() for entry in methods.values()}
     assert found == {operation.name for operation in OPERATIONS}
     assert "/api/flows/{id}" in page["paths"]
+
+
+def test_what_prefect_offers_and_we_do_not_is_refused_clearly(running: Running) -> None:
+    ours = {(operation.method, concrete(operation.path).rstrip("/")) for operation in OPERATIONS}
+    refused = 0
+    for path, methods in json.loads(PREFECT.read_text()).items():
+        for method in methods:
+            if (method, concrete(path).rstrip("/")) in ours or path == "/csrf-token":
+                continue
+            answer = running.client.request(method, concrete(path), json={} if method != "GET" else None)
+            # a path that one of ours takes too, with a name in the place of a word, finds nothing of that name
+            assert answer.status_code in (404, 405, 422, 501), (method, path, answer.text)
+            found = answer.json()
+            assert found["detail"] and found["code"], (method, path)
+            refused += 1
+    assert refused > 40
 
 
 def test_every_operation_answers_without_a_server_error(running: Running) -> None:

@@ -217,10 +217,11 @@ class AsyncClient(AsyncWorkplaces, AsyncKeepsakes, AsyncReactions, AsyncLimits):
 
     async def create_logs(self, body: Sequence[LogCreate]) -> None:
         """."""
+        plain = self.pool.plain_logs  # as this request is sent: another thread may find out meanwhile
         try:
             await self._call("create_logs", body=body)
         except InvalidInput:  # a server that is not Millrace's refuses lines that carry an id
-            if self.pool.plain_logs:
+            if plain:
                 raise
             self.pool.plain_logs = True
             try:
