@@ -45,5 +45,5 @@ def test_the_real_command_line_shows_and_rests_our_automations(peer: Peer, ours:
     )
     assert "by-hand" in shown[0]
     assert made["id"] in shown[1]
-    assert [json.loads(shown[number])["enabled"] for number in (1, 4, 6)] == [True, False, True]
+    assert [json.loads(shown[number])[0]["enabled"] for number in (1, 4, 6)] == [True, False, True]
     ours.ask("GET", f"/automations/{made['id']}", expected=404)

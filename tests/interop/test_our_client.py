@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import gate
@@ -175,6 +176,7 @@ def test_a_real_worker_runs_both_and_what_suspends_through_the_command(peer: Pee
 
 # -- what the real server lacks
 
+NAMES = Path(__file__).parent / "wire" / "names.json"
 TWICE = """
 import json
 from millrace import flow, task
@@ -208,6 +210,11 @@ def test_runs_begin_by_the_operations_of_prefect_where_ours_are_not(shop: Shop) 
 
 
 def test_the_real_server_has_none_of_our_operations(shop: Shop) -> None:
+    page = shop.place.ask("GET", "/openapi.json")["paths"]
+    offered = {
+        path.removeprefix("/api"): sorted(method.upper() for method in methods) for path, methods in page.items()
+    }
+    assert offered == json.loads(NAMES.read_text())
     for method, path in (
         ("GET", "/admin/millrace"),
         ("POST", "/millrace/flow_runs/begin"),
