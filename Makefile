@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 	$(BIN)/millrace demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --timeout=300
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --timeout=300
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -159,7 +159,7 @@ class Place:
                 self.url + path,
                 json=body,
                 headers=self.headers,
-                timeout=60,
+                timeout=120,  # transactions of the original can wait for each other until its own time limit for that
                 follow_redirects=True,
                 trust_env=False,
             )
@@ -304,7 +304,7 @@ def their_server(peer: Peer, folder: Path) -> tuple[str, list[str], dict[str, st
         None,
         PREFECT_HOME=str(folder / "prefect"),
         PREFECT_LOGGING_LEVEL="WARNING",
-        PREFECT_SERVER_DATABASE_TIMEOUT="60",
+        PREFECT_SERVER_DATABASE_TIMEOUT="20",
         PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED="true",
         PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED="true",
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="1",
