@@ -80,7 +80,7 @@ def test_variables(client: Client) -> None:
         ("size", float("nan"), "must be JSON"),
         ("size", "a" * 6000, "6,002 bytes as JSON; a variable takes at most 5,000"),
     ],
-    ids=str,
+    ids=["spaces", "slash", "no name", "no JSON", "no number", "too long"],
 )
 def test_variables_that_cannot_be(client: Client, name: str, value: Any, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
