@@ -120,15 +120,19 @@ def test_keys_stay_in_the_form_and_secrets_do_not(
     fill(form, "token", "hunter2")
     form.get_by_label("level").fill("3")
     form.get_by_label("level").press("Control+Enter")
-    expect(form.locator(".millrace-form")).to_contain_text("login/by keys")
-    assert deployed("login/by keys").parameters["level"] == 3
-    form.get_by_role("button", name="Copy as Python").click()
-    expect(form.locator("pre")).to_contain_text("getpass.getpass('token')")
-    form.get_by_role("button", name="Edit").click()
-    expect(form.get_by_label("token")).to_have_value("")
-    expect(form.get_by_text("Replaces the one made")).to_be_visible()
+    expect(form.locator(".millrace-form")).to_contain_text("The secret 'token' must be given by reference")
     page.command("docmanager:save")
     book = lab[1] / "test_keys_stay_in_the_form_and_secrets_do_not.ipynb"
+    assert "hunter2" not in book.read_text()
+    fill(form, "token", "secret:login-token")
+    form.get_by_label("level").press("Control+Enter")
+    expect(form.locator(".millrace-form")).to_contain_text("login/by keys")
+    assert deployed("login/by keys").parameters == {"level": 3, "token": "secret:login-token"}
+    form.get_by_role("button", name="Copy as Python").click()
+    expect(form.locator("pre")).to_contain_text("secret:login-token")
+    form.get_by_role("button", name="Edit").click()
+    expect(form.get_by_text("Replaces the one made")).to_be_visible()
+    page.command("docmanager:save")
     assert "hunter2" not in book.read_text()
     page.theme("Light")
     assert not errors
