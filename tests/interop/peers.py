@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import keeper
 import psutil
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = Path(__file__).with_name("scenarios")
@@ -304,7 +307,7 @@ def their_server(peer: Peer, folder: Path) -> tuple[str, list[str], dict[str, st
         None,
         PREFECT_HOME=str(folder / "prefect"),
         PREFECT_LOGGING_LEVEL="WARNING",
-        PREFECT_SERVER_DATABASE_TIMEOUT="20",
+        **_database(),
         PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED="true",
         PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED="true",
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="1",
@@ -312,6 +315,23 @@ def their_server(peer: Peer, folder: Path) -> tuple[str, list[str], dict[str, st
     )
     options = ["--host", "127.0.0.1", "--port", str(port), "--no-ui"]
     return f"http://127.0.0.1:{port}/api", [*command, *options], env
+
+
+def _database() -> dict[str, str]:
+    """Where the real server keeps its data: in Postgres where the tests have one.
+
+    In SQLite its transactions wait for each other for a minute now and then, and everything else with them.
+    """
+    server = os.environ.get("MILLRACE_TEST_POSTGRES")
+    if not server:
+        return {}
+    name = f"prefect_{uuid4().hex}"
+    engine = create_engine(make_url(server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    url = make_url(server).set(drivername="postgresql+asyncpg", database=name)
+    return {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url.render_as_string(hide_password=False)}
 
 
 def answers(place: Place, seconds: float = 180) -> Place:
