@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import shutil
 import socket
 import ssl
@@ -16,12 +15,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+import needs
 
 USER, PASSWORD = "ann", "a-registry-canary-5150"
 # bcrypt of PASSWORD, which the registry asks for; Python has no bcrypt of its own.
@@ -45,9 +45,7 @@ def registry(place: Path, *, private: bool = False, tls: bool = False) -> Iterat
     program = shutil.which("docker-registry")
     if program is None:
         reason = "no docker-registry: apt-get install docker-registry"
-        if os.environ.get("MILLRACE_CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        needs.missing(reason)
     address = _own_address() if tls else "127.0.0.1"
     with socket.socket() as probe:
         probe.bind((address, 0))
@@ -91,7 +89,7 @@ def _own_address() -> str:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:
-            pytest.skip("this machine has no address of its own for a registry with TLS")
+            needs.missing("this machine has no address of its own for a registry with TLS")
         return str(probe.getsockname()[0])
 
 
@@ -128,7 +126,7 @@ def trusted(host: str, authority: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True)
     except PermissionError as error:
-        pytest.skip(f"who may not write into {TRUSTED} cannot make an engine trust a registry ({error})")
+        needs.missing(f"who may not write into {TRUSTED} cannot make an engine trust a registry ({error})")
     try:
         shutil.copyfile(authority, directory / "ca.crt")
         yield

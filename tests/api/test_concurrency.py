@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,8 +20,7 @@ import pytest
 
 import millrace.concurrency.asyncio as coloured
 import millrace.concurrency.sync as plain
-from millrace import arate_limit, concurrency, flow, rate_limit, settings, task
-from millrace.client.locate import connect, start_embedded, stop_embedded
+from millrace import arate_limit, concurrency, flow, rate_limit, task
 from millrace.client.synchronous import Client
 from millrace.engine import tag_slots
 from millrace.engine.context import FlowRunContext
@@ -38,24 +37,6 @@ from millrace.errors import (
 from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery
 
 LONG = 30.0
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings.current.cache_clear()
 
 
 @pytest.fixture

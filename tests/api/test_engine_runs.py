@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,12 @@ from typing import Any
 import pytest
 
 from millrace import InlineTaskRunner, flow, get_run_logger, settings, tags, task, unmapped
-from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.engine.context import FlowRunContext
 from millrace.engine.recorder import recorder
 from millrace.errors import LeaseLost, ParameterError, RunCancelled, RunTimedOut
 from millrace.schema.runs import FlowRun, FlowRunCreate, TaskRun
 from millrace.schema.states import StateCreate, StateType, named
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings.current.cache_clear()
 
 
 def last_run(client: Client, name: str) -> FlowRun:

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
-from millrace import flow, settings, task
-from millrace.client.locate import connect, start_embedded, stop_embedded
+from millrace import flow, task
 from millrace.client.synchronous import Client
 from millrace.engine.futures import TaskFuture
-from millrace.engine.recorder import recorder
 from millrace.engine.states import Completed
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings.current.cache_clear()
 
 
 def test_who_stops_awaiting_a_future_leaves_it_as_it_was(client: Client) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +17,7 @@ import pandas
 import pytest
 
 from buckets import bucket
-from millrace import Client, CompressedSerializer, FlowRunContext, RunHandle, connect, flow, settings, task
-from millrace.client.locate import start_embedded, stop_embedded
+from millrace import Client, CompressedSerializer, FlowRunContext, RunHandle, flow, settings, task
 from millrace.engine.recorder import recorder
 from millrace.errors import (
     InvalidInput,
@@ -38,24 +36,6 @@ from millrace.schema.states import State, StateType, named
 class Order:
     id: int
     when: datetime
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings.current.cache_clear()
 
 
 def last_run(client: Client, name: str) -> FlowRun:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ from millrace import (
     unmapped,
     wait,
 )
-from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.engine.context import FlowRunContext
 from millrace.engine.recorder import recorder
@@ -48,24 +46,6 @@ from millrace.errors import InvalidInput, RunCancelled, RunCrashed
 from millrace.schema.graphs import RunGraph
 from millrace.schema.runs import TaskRun
 from millrace.schema.states import StateType
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings.current.cache_clear()
 
 
 def run_id() -> UUID:

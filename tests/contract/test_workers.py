@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+import needs
 from millrace.deployments.run import run_deployment
 from millrace.errors import MillraceError
 from millrace.schema.pools import WorkPoolUpdate
@@ -133,9 +134,7 @@ def limited(name: str) -> str:
         if (group / "memory.memsw.limit_in_bytes").exists():
             (group / "memory.memsw.limit_in_bytes").write_text(str(100 * 2**20))
     except OSError as error:
-        if os.environ.get("MILLRACE_CI"):
-            pytest.fail(f"no control group for memory can be made: {error}")
-        pytest.skip(f"no control group for memory can be made here: {error}")
+        needs.missing(f"no control group for memory can be made here: {error}")
     return f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))"
 
 
