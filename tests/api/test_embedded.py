@@ -160,6 +160,7 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest
 def test_only_a_worker_of_ours_is_killed() -> None:
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "millrace", "worker", "start"])
+    until(lambda: bool(psutil.Process(left.pid).cmdline()))  # for a moment of its start a process has no words yet
     try:
         worker_process.kill_left_over(other.pid)
         worker_process.kill_left_over("nonsense")

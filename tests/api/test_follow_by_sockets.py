@@ -15,6 +15,8 @@ from millrace.client.endpoint import Endpoint
 from millrace.client.follow import Message, afollow, follow
 from millrace.client.synchronous import Client
 from millrace.jupyter.view import RunView
+from millrace.schema.logs import Log
+from millrace.schema.states import named
 
 from .conftest import TOKEN, Running
 from .test_follow import EXPECTED, begin, live, meanwhile, names, say, texts
@@ -54,8 +56,8 @@ def count_questions(client: Client, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 def check(found: list[Message]) -> None:
-    """All of the run, each thing once."""
-    assert sorted(texts(found)) == sorted(EXPECTED)
+    """All of the run, each thing once and the lines in their order."""
+    assert texts(found) == EXPECTED
     assert names(found).count("prefect.flow-run.Completed") == 1
     assert names(found).count("prefect.task-run.Completed") == 1
     assert "prefect.flow-run.Running" in names(found)
@@ -106,6 +108,49 @@ def test_where_the_sockets_are_refused_everything_is_asked_for(client: Client, r
     run = begin(client)
     with meanwhile(live(client, run)):
         check(list(follow(client, run.id, poll=0.1)))
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_lines_of_before_the_stream_was_open_come_before_its_own(
+    running: Running, client: Client, monkeypatch: pytest.MonkeyPatch, colour: str
+) -> None:
+    run = begin(client)
+    asked, said = threading.Event(), threading.Event()
+    introduce, lines = ears.Ear._introduce, stream.Asking.lines
+    spoke: list[ears.Ear] = []
+    expected = ["before"]
+
+    def late(self: ears.Ear, socket: object) -> None:
+        assert said.wait(20)
+        introduce(self, socket)
+        if self.path == ears.LOGS:
+            spoke.append(self)
+
+    def notice(self: stream.Asking, found: list[Log]) -> list[Log]:
+        asked.set()
+        return lines(self, found)
+
+    def act() -> None:
+        assert asked.wait(20)
+        say(client, run, "before")
+        said.set()
+        deadline = time.monotonic() + 20
+        while not (spoke and spoke[0].speaks):
+            assert time.monotonic() < deadline
+            expected.append(f"after {len(expected)}")
+            say(client, run, expected[-1])
+            time.sleep(0.05)
+        client.set_flow_run_state(run.id, named("Completed"))
+
+    async def watch() -> list[Message]:
+        async with AsyncClient(Endpoint(running.url, None, TOKEN)) as other:
+            return [message async for message in afollow(other, run.id, poll=2)]
+
+    monkeypatch.setattr(ears.Ear, "_introduce", late)
+    monkeypatch.setattr(stream.Asking, "lines", notice)
+    with meanwhile(act):
+        found = list(follow(client, run.id, poll=2)) if colour == "sync" else asyncio.run(watch())
+    assert texts(found) == expected
 
 
 def test_nobody_listens_afterwards(client: Client) -> None:

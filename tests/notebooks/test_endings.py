@@ -109,6 +109,7 @@ subprocess.Popen(["sleep", "300"], start_new_session=True)
 os.system("setsid sleep 301 >/dev/null 2>&1 &")
 while True:
     try:
+        ledger("at it")
         time.sleep(60)
     except KeyboardInterrupt:
         ledger("asked")
@@ -117,8 +118,7 @@ while True:
     trial = Trial(tmp_path, {"one": "1", "two": stubborn, "three": "3"})
 
     def stop() -> None:
-        wait_for(trial, "two start")
-        time.sleep(0.5)
+        wait_for(trial, "at it")
         cancel.set()
 
     threading.Thread(target=stop).start()
@@ -130,10 +130,10 @@ while True:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_sigterm_and_hangup(tmp_path: Path, number: signal.Signals) -> None:
-    tidy = "try:\n    time.sleep(60)\nfinally:\n    ledger('tidied')"
+    tidy = "try:\n    ledger('at it')\n    time.sleep(60)\nfinally:\n    ledger('tidied')"
     trial = Trial(tmp_path, {"one": "1", "two": tidy, "three": "3"})
     runner = start(trial)
-    wait_for(trial, "two start")
+    wait_for(trial, "at it")
     runner.send_signal(number)
     printed, _ = runner.communicate(timeout=90)
     outcome = json.loads(printed)

@@ -49,12 +49,15 @@ class Ear:
         open: it is open: what happens from now on is told, if the server tells anything.
         speaks: it is open and has told something since; until then nobody knows whether it ever will.
         refused: it was refused.
+        gap: it began to speak and nothing was asked since: what was just before it may not have told, so a question
+            comes before anything that it tells.
     """
 
     def __init__(self, endpoint: Endpoint, path: str, filter: Any, into: queue.SimpleQueue[Heard]) -> None:
         self.endpoint, self.path, self._filter, self._into = endpoint, path, filter, into
         self.open = False
         self.speaks = False
+        self.gap = False
         self.refused = endpoint.socket is not None
         self._closed = threading.Event()
         self._looked: float | None = None
@@ -68,9 +71,10 @@ class Ear:
             poll: seconds between two questions while the stream does not speak.
         """
         moment = time.monotonic()
-        if self._looked is not None and moment - self._looked < (LOOK if self.speaks else poll) - TICK:
+        recent = self._looked is not None and moment - self._looked < (LOOK if self.speaks else poll) - TICK
+        if recent and not self.gap:
             return False
-        self._looked = moment
+        self._looked, self.gap = moment, False
         return True
 
     def close(self) -> None:
@@ -118,6 +122,7 @@ class Ear:
                 continue
             heard = understood(said)
             if heard is not None:
+                self.gap = self.gap or not self.speaks
                 self.speaks = True
                 self._into.put(heard)
 

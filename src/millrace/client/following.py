@@ -13,7 +13,7 @@ import httpx
 
 from millrace.client import exchange, retry
 from millrace.client.asynchronous import AsyncClient
-from millrace.client.ears import TICK, Ears
+from millrace.client.ears import TICK, Ears, Heard
 from millrace.client.lines import alines
 from millrace.client.stream import EVENTS_PAGE, PAGE, Asking, Listening, Message
 from millrace.schema.logs import Log
@@ -85,6 +85,7 @@ async def _alisten(client: AsyncClient, place: Listening) -> AsyncIterator[Messa
 
 async def _aask(client: AsyncClient, known: Asking, ears: Ears, poll: float) -> AsyncIterator[Message]:
     quiet = 0
+    heard: list[Heard] = []
     while quiet < 2 or known.waits:
         told = False
         look = ears.events.due(poll) or known.terminal
@@ -94,6 +95,9 @@ async def _aask(client: AsyncClient, known: Asking, ears: Ears, poll: float) -> 
             if fresh:
                 yield fresh
                 told = True
+        for message in known.heard(heard):
+            yield message
+            told = True
         for event in [*known.runs(await _atask_runs(client, known) if look else []), *known.runs(runs)]:
             yield event
             told = True
@@ -104,7 +108,10 @@ async def _aask(client: AsyncClient, known: Asking, ears: Ears, poll: float) -> 
         was_over = known.terminal
         for _ in range(max(1, round(poll / TICK))):
             await asyncio.sleep(min(TICK, poll))
-            for message in known.heard(ears.heard()):
+            heard = ears.heard()
+            if ears.logs.gap:
+                break
+            for message in known.heard(heard):
                 yield message
                 told = True
             if known.terminal and not was_over:

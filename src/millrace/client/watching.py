@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from millrace.client import exchange, retry
-from millrace.client.ears import TICK, Ears
+from millrace.client.ears import TICK, Ears, Heard
 from millrace.client.lines import lines
 from millrace.client.stream import EVENTS_PAGE, PAGE, Asking, Listening, Message
 from millrace.client.synchronous import Client
@@ -81,6 +81,7 @@ def _listen(client: Client, place: Listening) -> Iterator[Message]:
 
 def _ask(client: Client, known: Asking, ears: Ears, poll: float) -> Iterator[Message]:
     quiet = 0
+    heard: list[Heard] = []
     while quiet < 2 or known.waits:
         told = False
         look = ears.events.due(poll) or known.terminal
@@ -90,6 +91,9 @@ def _ask(client: Client, known: Asking, ears: Ears, poll: float) -> Iterator[Mes
             if fresh:
                 yield fresh
                 told = True
+        for message in known.heard(heard):
+            yield message
+            told = True
         for event in [*known.runs(_task_runs(client, known) if look else []), *known.runs(runs)]:
             yield event
             told = True
@@ -100,7 +104,10 @@ def _ask(client: Client, known: Asking, ears: Ears, poll: float) -> Iterator[Mes
         was_over = known.terminal
         for _ in range(max(1, round(poll / TICK))):
             time.sleep(min(TICK, poll))
-            for message in known.heard(ears.heard()):
+            heard = ears.heard()
+            if ears.logs.gap:
+                break
+            for message in known.heard(heard):
                 yield message
                 told = True
             if known.terminal and not was_over:
