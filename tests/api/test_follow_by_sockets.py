@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -15,7 +15,6 @@ from millrace.client.endpoint import Endpoint
 from millrace.client.follow import Message, afollow, follow
 from millrace.client.synchronous import Client
 from millrace.jupyter.view import RunView
-from millrace.schema.logs import Log
 from millrace.schema.states import named
 
 from .conftest import TOKEN, Running
@@ -116,7 +115,7 @@ def test_lines_of_before_the_stream_was_open_come_before_its_own(
 ) -> None:
     run = begin(client)
     asked, said = threading.Event(), threading.Event()
-    introduce, lines = ears.Ear._introduce, stream.Asking.lines
+    introduce, heard = ears.Ear._introduce, stream.Asking.heard
     spoke: list[ears.Ear] = []
     expected = ["before"]
 
@@ -126,9 +125,9 @@ def test_lines_of_before_the_stream_was_open_come_before_its_own(
         if self.path == ears.LOGS:
             spoke.append(self)
 
-    def notice(self: stream.Asking, found: list[Log]) -> list[Log]:
+    def notice(self: stream.Asking, found: Iterable[ears.Heard]) -> list[Message]:
         asked.set()
-        return lines(self, found)
+        return heard(self, found)
 
     def act() -> None:
         assert asked.wait(20)
@@ -147,7 +146,7 @@ def test_lines_of_before_the_stream_was_open_come_before_its_own(
             return [message async for message in afollow(other, run.id, poll=2)]
 
     monkeypatch.setattr(ears.Ear, "_introduce", late)
-    monkeypatch.setattr(stream.Asking, "lines", notice)
+    monkeypatch.setattr(stream.Asking, "heard", notice)
     with meanwhile(act):
         found = list(follow(client, run.id, poll=2)) if colour == "sync" else asyncio.run(watch())
     assert texts(found) == expected

@@ -90,12 +90,8 @@ async def _aask(client: AsyncClient, known: Asking, ears: Ears, poll: float) -> 
         told = False
         look = ears.events.due(poll) or known.terminal
         runs = [await client.read_flow_run(known.flow_run_id)] if look else []
-        if ears.logs.due(poll) or known.terminal:
-            fresh = known.lines(await _alog_lines(client, known))
-            if fresh:
-                yield fresh
-                told = True
-        for message in known.heard(heard):
+        stored = await _alog_lines(client, known) if ears.logs.due(poll) or known.terminal else []
+        for message in known.heard([*stored, *heard]):
             yield message
             told = True
         for event in [*known.runs(await _atask_runs(client, known) if look else []), *known.runs(runs)]:

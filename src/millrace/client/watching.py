@@ -86,12 +86,8 @@ def _ask(client: Client, known: Asking, ears: Ears, poll: float) -> Iterator[Mes
         told = False
         look = ears.events.due(poll) or known.terminal
         runs = [client.read_flow_run(known.flow_run_id)] if look else []
-        if ears.logs.due(poll) or known.terminal:
-            fresh = known.lines(_log_lines(client, known))
-            if fresh:
-                yield fresh
-                told = True
-        for message in known.heard(heard):
+        stored = _log_lines(client, known) if ears.logs.due(poll) or known.terminal else []
+        for message in known.heard([*stored, *heard]):
             yield message
             told = True
         for event in [*known.runs(_task_runs(client, known) if look else []), *known.runs(runs)]:
