@@ -26,7 +26,9 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/millrace demo
 
+# The tests start more than a thousand processes: where PYTHONDONTWRITEBYTECODE is set, each would compile Millrace anew.
 test: $(VENV)/.dev
+	$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile --timeout=300
 
 lint: $(VENV)/.dev

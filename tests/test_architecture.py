@@ -82,11 +82,11 @@ HEAVY = {
     [
         ("import millrace", HEAVY | {"IPython", "nbformat", "typer", "rich", "pandas", "numpy"}),
         ("from millrace import flow, task, deploy, serve, run_deployment", HEAVY | {"IPython", "nbformat"}),
-        ("import millrace.client.synchronous", HEAVY | {"IPython", "nbformat", "typer", "millrace.server"}),
-        ("import millrace.workers.child", HEAVY | {"IPython", "nbformat", "typer", "millrace.server"}),
+        ("import millrace.client.synchronous", HEAVY | {"IPython", "nbformat", "typer", "rich", "millrace.server"}),
+        ("import millrace.workers.child", HEAVY | {"IPython", "nbformat", "typer", "rich", "millrace.server"}),
         (
             "import millrace.server.embedded",
-            {"papermill", "IPython", "ipywidgets", "millrace.client", "millrace.engine"},
+            {"papermill", "IPython", "ipywidgets", "rich", "millrace.client", "millrace.engine"},
         ),
     ],
 )

@@ -78,8 +78,8 @@ class Yard:
     def start_server(self) -> None:
         """Start the embedded server and wait until it answers."""
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
-        # Its own worker is for the pool `default`; ours is another.
-        self.server = self._spawn("server", [sys.executable, "-m", "millrace.server.embedded"])
+        # Its own worker would be for the pool `default`; ours is another.
+        self.server = self._spawn("server", [sys.executable, "-m", "millrace.server.embedded", "--no-worker"])
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             runtime = Runtime.read(self.home / "run/server.json")

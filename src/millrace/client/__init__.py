@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace import plugins
+from millrace import stand_ins as stand_ins
 from millrace.schema.states import State, results_read_by
 
 

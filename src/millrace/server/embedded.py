@@ -1,7 +1,7 @@
 """The embedded server: the user's own, on a Unix socket, one per data directory. `python -m millrace.server.embedded`.
 
-Started detached by `client/locate.py`, it outlives whoever started it, brings a worker of its own, and leaves when
-nothing is scheduled and nobody has asked for anything for a while.
+Started detached by `client/locate.py`, it outlives whoever started it, brings a worker of its own (not with
+`--no-worker`), and leaves when nothing is scheduled and nobody has asked for anything for a while.
 """
 
 from __future__ import annotations
@@ -157,15 +157,15 @@ class Embedded:
 
     Args:
         settings: of this process.
-        worker_command: what to start as the worker; None: Millrace's own.
+        own_worker: whether it brings a worker for the pool `default`.
     """
 
-    def __init__(self, settings: Settings, worker_command: tuple[str, ...] | None = None) -> None:
+    def __init__(self, settings: Settings, *, own_worker: bool = True) -> None:
         self.settings = settings
         self.runtime = RuntimeFile(settings.runtime_file)
         self.token = secrets.token_urlsafe(32)
-        options = {} if worker_command is None else {"command": worker_command}
-        self.worker = WorkerProcess(settings, lambda pid: self.runtime.write(worker_pid=pid), **options)
+        self.own_worker = own_worker
+        self.worker = WorkerProcess(settings, lambda pid: self.runtime.write(worker_pid=pid))
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked = False
@@ -206,7 +206,8 @@ class Embedded:
         while not server.started:
             await asyncio.sleep(0.005)
         self._announce(path)
-        self.worker.start()
+        if self.own_worker:
+            self.worker.start()
         idle = asyncio.ensure_future(self._until_idle(context))
         stop = asyncio.ensure_future(self._stop.wait())
         try:
@@ -262,11 +263,12 @@ def set_up_log(settings: Settings) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def main(say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)) -> int:
+def main(say: Callable[[str], None] = lambda text: print(text, file=sys.stderr), words: tuple[str, ...] = ()) -> int:
     """Run the embedded server of `MILLRACE_HOME`; the exit code.
 
     Args:
         say: prints a line for people.
+        words: of the command line; `--no-worker`: other workers are enough.
     """
     try:
         settings = current()
@@ -277,7 +279,7 @@ def main(say: Callable[[str], None] = lambda text: print(text, file=sys.stderr))
         with lock:
             spare_memory()
             set_up_log(settings)
-            Embedded(settings).run()
+            Embedded(settings, own_worker="--no-worker" not in words).run()
     except MillraceError as error:
         say(error.message)
         return 1
@@ -285,4 +287,4 @@ def main(say: Callable[[str], None] = lambda text: print(text, file=sys.stderr))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(words=tuple(sys.argv[1:])))

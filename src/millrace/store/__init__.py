@@ -4,4 +4,4 @@ One file per noun. Each function takes a `Transaction` first and answers objects
 the only way to get a transaction.
 """
 
-from millrace import iri as iri
+from millrace import stand_ins as stand_ins
