@@ -33,6 +33,7 @@ from millrace.schema.blocks import (
     BlockTypeQuery,
     BlockTypeUpdate,
 )
+from millrace.schema.pages import RunPage
 from millrace.schema.variables import Variable, VariableCount, VariableCreate, VariableQuery, VariableUpdate
 
 
@@ -74,6 +75,14 @@ class AsyncKeepsakes(AsyncConnection):
     async def delete_artifact(self, id: UUID) -> None:
         """The one before becomes the newest of its key."""
         await self._call("delete_artifact", id)
+
+    async def keep_page(self, id: UUID, body: RunPage | None = None, **fields: Any) -> None:
+        """Keep the page of a notebook that another machine executed; a later one replaces it."""
+        await self._call("keep_page", id, body=body, fields=fields)
+
+    async def read_page(self, id: UUID) -> RunPage:
+        """The page that is kept of a run."""
+        return await self._call("read_page", id)
 
     async def create_variable(self, body: VariableCreate | None = None, **fields: Any) -> Variable:
         """Store a variable."""

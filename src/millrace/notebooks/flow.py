@@ -6,8 +6,10 @@ for each cell, and the executed notebook and its page, which stay in the run's d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,12 @@ from millrace.engine.interrupts import TimeLimitReached
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
-from millrace.errors import CellFailed, MillraceError, RunFailed
+from millrace.errors import CellFailed, MillraceError, NotFound, RunFailed, TooLarge
 from millrace.notebooks.cell_events import CellEvent
 from millrace.notebooks.parameters import read_book, schema_of, validate
 from millrace.schema.artifacts import ArtifactCreate
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event
+from millrace.schema.pages import LARGEST_PAGE, RunPage
 from millrace.schema.runs import FlowRun, FlowRunPolicy, Lease
 from millrace.schema.states import State, StateType, named
 
@@ -233,6 +236,26 @@ class _Report:
                 self._context.client.create_artifact(body)
             except MillraceError as error:
                 self._log(f"The artifact {path} could not be registered: {error}", _ERROR)
+        if outcome.html is not None:
+            self._send(outcome.html)
+
+    def _send(self, page: Path) -> None:
+        """A server that may be on another machine gets the page; the embedded one finds it where it is."""
+        client, run = self._context.client, self._context.flow_run.id
+        if client.endpoint.runtime_file is not None:
+            return
+        place, size = f"{socket.gethostname()}:{page}", page.stat().st_size
+        try:
+            if size <= LARGEST_PAGE:
+                with contextlib.suppress(TooLarge):  # for this server, which may take less
+                    text = page.read_text(encoding="utf-8", errors="replace")
+                    client.keep_page(run, RunPage(place=place, size=size, text=text))
+                    return
+            client.keep_page(run, RunPage(place=place, size=size))
+        except NotFound:  # a real Prefect server keeps no pages
+            pass
+        except MillraceError as error:
+            self._log(f"The server did not take the page {page}: {error}", _ERROR)
 
 
 def _payload(event: CellEvent) -> dict[str, Any]:

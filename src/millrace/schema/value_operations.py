@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace.schema import artifacts, blocks, variables
+from millrace.schema import artifacts, blocks, pages, variables
 from millrace.schema.operation import Operation as Op
 
 NAMED = {"name": str}
@@ -33,6 +33,15 @@ VALUES: tuple[Op, ...] = (
     Op("read_artifact", "GET", "/artifacts/{id}", artifacts.Artifact),
     Op("update_artifact", "PATCH", "/artifacts/{id}", body=artifacts.ArtifactUpdate, status=204),
     Op("delete_artifact", "DELETE", "/artifacts/{id}", status=204, doc="the one before becomes the newest of its key"),
+    Op(
+        "keep_page",
+        "PUT",
+        "/millrace/flow_runs/{id}/page",
+        body=pages.RunPage,
+        status=204,
+        doc="keep the page of a notebook that another machine executed; a later one replaces it",
+    ),
+    Op("read_page", "GET", "/millrace/flow_runs/{id}/page", pages.RunPage, doc="the page that is kept of a run"),
     # -- variables
     Op("create_variable", "POST", "/variables/", variables.Variable, variables.VariableCreate, 201),
     Op(

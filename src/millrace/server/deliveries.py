@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import smtplib
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.errors import HeaderDefect, HeaderParseError
 from email.message import EmailMessage
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -21,15 +21,14 @@ from millrace.schema import templates
 from millrace.schema.actions import CallWebhook, Email, SendNotification
 from millrace.schema.automations import Invocation
 from millrace.schema.fields import JsonObject
+from millrace.schema.pages import LARGEST_PAGE, RunPage
 from millrace.schema.templates import Lookup
 from millrace.settings import Settings
-from millrace.store import block_documents, happenings
+from millrace.store import block_documents, happenings, pages
 from millrace.store.database import Transaction
 from millrace.store.vault import Vault
 
 TIMEOUT_SECONDS = 15.0
-LARGEST_PAGE = 10 * 1024 * 1024
-"""Bytes of an attached page; mail servers refuse much larger ones."""
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _AGAIN = frozenset({408, 425, 429})
@@ -68,8 +67,7 @@ class Letter:
     to: list[str]
     subject: str
     body: str
-    page: Path | None = None
-    too_large: bool = field(default=False)
+    page: RunPage | None = None
 
 
 def pack(tx: Transaction, invocation: Invocation, settings: Settings, vault: Vault) -> Webhook | Letter:
@@ -95,7 +93,8 @@ def pack(tx: Transaction, invocation: Invocation, settings: Settings, vault: Vau
     subject, body = templates.fill_text(action.subject, lookup), templates.fill_text(action.body, lookup)
     if action.email is None:
         return _block_notice(tx, vault, action, subject, body)
-    return _letter(action.email, subject, body, lookup, open_lookup, settings, invocation)
+    page = _page(tx, settings, invocation) if action.email.attach_html else None
+    return _letter(action.email, subject, body, lookup, open_lookup, settings, page)
 
 
 def _webhook(tx: Transaction, action: CallWebhook, lookup: Lookup, secrets: Lookup, vault: Vault) -> Webhook:
@@ -157,7 +156,7 @@ def _letter(
     lookup: Lookup,
     secrets: Lookup,
     settings: Settings,
-    invocation: Invocation,
+    page: RunPage | None,
 ) -> Letter:
     server = templates.fill_text(email.server, secrets, secrets=True) if email.server else ""
     if not server and settings.smtp_url is not None:
@@ -166,19 +165,21 @@ def _letter(
         raise InvalidInput("No mail server is known. Give the e-mail a server, or set MILLRACE_SMTP_URL.")
     to = [templates.fill_text(one, lookup) for one in email.to]
     sender = templates.fill_text(email.sender, lookup) if email.sender else None
-    page = _page(settings, invocation) if email.attach_html else None
-    large = page is not None and page.stat().st_size > LARGEST_PAGE
-    return Letter(server, sender, to, subject, body, None if large else page, large)
+    return Letter(server, sender, to, subject, body, page)
 
 
-def _page(settings: Settings, invocation: Invocation) -> Path | None:
-    """The page of the executed notebook of the run, where this machine ran it."""
+def _page(tx: Transaction, settings: Settings, invocation: Invocation) -> RunPage | None:
+    """The page of the executed notebook of the run: its file where this machine ran it, else what was sent of it."""
     event = invocation.firing.event
     run = None if event is None else happenings.thing(event, "prefect.flow-run")
     if run is None:
         return None
-    pages = sorted(settings.run_directory(run).glob("*.html"))
-    return pages[0] if pages else None
+    files = sorted(settings.run_directory(run).glob("*.html"))
+    if not files:
+        return pages.find(tx, run)
+    size = files[0].stat().st_size
+    text = files[0].read_text(encoding="utf-8", errors="replace") if size <= LARGEST_PAGE else None
+    return RunPage(place=str(files[0]), size=size, text=text)
 
 
 def send(parcel: Webhook | Letter, id: UUID) -> JsonObject:
@@ -243,7 +244,8 @@ def _mail(letter: Letter, id: UUID) -> JsonObject:
         again = not isinstance(error, smtplib.SMTPNotSupportedError)
         text = f"{target.hostname} could not be reached: {type(error).__name__}: {error}"
         raise Undeliverable(text, again=again) from None
-    told: JsonObject = {"recipients": len(letter.to) - len(refused), "attached": letter.page is not None}
+    attached = letter.page is not None and letter.page.text is not None
+    told: JsonObject = {"recipients": len(letter.to) - len(refused), "attached": attached}
     return {**told, "refused": sorted(refused)} if refused else told
 
 
@@ -268,9 +270,14 @@ def _message(letter: Letter, id: UUID, user: str | None) -> EmailMessage:
     message["Subject"] = " ".join(letter.subject.split())
     message["Date"] = formatdate(localtime=False)
     message["Message-ID"] = f"<{id}@millrace>"
-    note = "\n\n(The page of the run is too large to attach.)" if letter.too_large else ""
-    message.set_content(letter.body + note)
-    if letter.page is not None:
-        page = letter.page.read_bytes()
-        message.add_attachment(page, maintype="text", subtype="html", filename=letter.page.name)
+    message.set_content(letter.body + _note(letter.page))
+    if letter.page is not None and letter.page.text is not None:
+        name = re.split(r"[/\\]", letter.page.place)[-1]
+        message.add_attachment(letter.page.text.encode(), maintype="text", subtype="html", filename=name)
     return message
+
+
+def _note(page: RunPage | None) -> str:
+    if page is None or page.text is not None:
+        return ""
+    return f"\n\nThe page of the run is too large to be attached ({page.size / 1024 / 1024:.1f} MB). It is {page.place}"

@@ -1,10 +1,10 @@
-"""The tables of variables and of blocks."""
+"""The tables of what flows keep and share: variables, blocks, and pages of runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Table, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, Table, UniqueConstraint, Uuid
 
 from millrace.store.columns import Json, Moment, Searched, Words
 from millrace.store.tables import metadata
@@ -68,4 +68,14 @@ block_documents = Table(
     Column("is_anonymous", Boolean, nullable=False),
     UniqueConstraint("block_type_id", "name"),
     Index("ix_block_documents_name", "name"),
+)
+
+# `packed` is the page, compressed by zlib; NULL where it is too large to be kept.
+run_pages = Table(
+    "run_pages",
+    metadata,
+    Column("flow_run_id", Uuid, _to("flow_runs.id"), primary_key=True),
+    Column("place", Words, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("packed", LargeBinary),
 )

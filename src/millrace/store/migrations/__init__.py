@@ -16,6 +16,7 @@ from millrace.store.migrations import (
     m0004_variables_and_blocks,
     m0005_automations,
     m0006_queues_of_workers,
+    m0007_run_pages,
 )
 from millrace.store.tables import migrations
 
@@ -41,6 +42,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(4, "variables and blocks", m0004_variables_and_blocks.up),
     Migration(5, "automations", m0005_automations.up),
     Migration(6, "queues of workers", m0006_queues_of_workers.up),
+    Migration(7, "pages of runs", m0007_run_pages.up),
 )
 
 
