@@ -24,7 +24,7 @@ def keep(tx: Transaction, flow_run_id: UUID, body: RunPage) -> None:
         NotFound: there is no such run.
     """
     flow_runs.row(tx, flow_run_id)
-    packed = None if body.text is None else zlib.compress(body.text.encode(errors="replace"))
+    packed = None if body.text is None else zlib.compress(body.text.encode())
     kept = {"place": body.place, "size": body.size, "packed": packed}
     statement = insert(tx.connection, run_pages).values(flow_run_id=flow_run_id, **kept)
     tx.connection.execute(statement.on_conflict_do_update(index_elements=[_c.flow_run_id], set_=kept))
