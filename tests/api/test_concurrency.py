@@ -202,7 +202,7 @@ def test_whoever_came_first_is_served_first_even_if_he_wants_more(client: Client
 
     greedy = threading.Thread(target=want, args=("all three", 3))
     greedy.start()
-    time.sleep(0.5)
+    time.sleep(1)
     modest = threading.Thread(target=want, args=("one", 1))
     modest.start()
     time.sleep(0.5)
@@ -231,7 +231,7 @@ def test_a_free_slot_wakes_who_waits(client: Client, gate: str) -> None:
         freed = time.monotonic()
         thread.join(LONG)
         waits.append(entered[0] - freed)
-    assert sorted(waits)[2] < 1.0
+    assert sorted(waits)[2] < 1.5
 
 
 # -- arguments

@@ -24,6 +24,7 @@ from millrace.schema.fields import now
 from millrace.schema.logs import LogCreate
 from millrace.schema.runs import BeginRun, FlowRun, FlowRunCreate
 from millrace.schema.states import StateCreate, named
+from promises import Promise
 
 from .conftest import TOKEN, Running, run_server
 
@@ -111,11 +112,11 @@ def test_tells_all_of_a_run_and_ends(client: Client) -> None:
 def test_tells_a_run_that_is_over(client: Client) -> None:
     run = begin(client)
     live(client, run)()
-    began = time.monotonic()
+    soon = Promise(3)
     found = list(follow(client, run.id))
     assert texts(found) == EXPECTED
     assert names(found)[-1] == "prefect.flow-run.Completed"
-    assert time.monotonic() - began < 3
+    soon.kept()
 
 
 def test_async(running: Running, client: Client) -> None:
@@ -149,7 +150,7 @@ def test_an_async_follower_can_be_cancelled_at_once(running: Running, client: Cl
                 await task
             return time.monotonic() - began
 
-    assert asyncio.run(watch()) < 0.5
+    assert asyncio.run(watch()) < 5  # not after the half minute in which the server says nothing
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -342,8 +342,8 @@ def test_a_client_that_goes_away_harms_nobody(running: Running) -> None:
 def test_requests_are_quick(running: Running) -> None:
     """Loose bounds, for a shared machine: what was measured on a quiet one is in the benchmarks."""
     running.begin("quick")
-    assert median(lambda: running.client.get("/admin/version")) < 0.02
-    assert median(lambda: running.begin("quick"), 10) < 0.1
+    assert median(lambda: running.client.get("/admin/version")) < 0.1
+    assert median(lambda: running.begin("quick"), 10) < 0.5
     assert threading.active_count() < 60
 
 

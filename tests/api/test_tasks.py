@@ -147,13 +147,13 @@ def test_a_flow_run_later_and_another_process_find_the_result(client: Client, tm
 def test_expiration_and_refresh(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    @task(cache_key_fn=lambda context, arguments: f"expires-{arguments['n']}", cache_expiration=timedelta(seconds=1.5))
+    @task(cache_key_fn=lambda context, arguments: f"expires-{arguments['n']}", cache_expiration=timedelta(seconds=3))
     def expires(n: int) -> int:
         calls.append(n)
         return len(calls)
 
     assert [expires(1), expires(1)] == [1, 1]
-    time.sleep(1.6)
+    time.sleep(3.1)
     assert expires(1) == 2
     assert expires.with_options(refresh_cache=True)(1) == 3
     assert expires(1) == 3

@@ -144,7 +144,7 @@ def test_what_is_paused_hands_out_nothing_until_it_is_resumed(yard: Yard, cli: R
     resumed = time.monotonic()
     assert cli(words[0], "resume", words[2])["is_paused"] is False
     all_ended(yard, [waiting, elsewhere])
-    assert time.monotonic() - resumed < 20
+    assert time.monotonic() - resumed < 40
 
 
 def test_a_worker_of_some_queues_takes_runs_of_these_alone(yard: Yard, cli: Run) -> None:
@@ -175,7 +175,7 @@ def test_a_deleted_queue_leaves_its_runs_to_the_default_one(yard: Yard, cli: Run
 def test_a_worker_that_is_gone_goes_offline(yard: Yard, cli: Run, number: signal.Signals) -> None:
     worker = yard.start_worker(name="w", limit=1)
     yard.until(lambda: any(one["name"] == "w" and one["status"] == "ONLINE" for one in cli("worker", "ls")))
-    run = ask(tag="a", seconds=6)  # a worker that has its hands full is online all the same
+    run = ask(tag="a", seconds=12)  # a worker that has its hands full is online all the same
     yard.until(lambda: begun(yard))
     time.sleep(4)
     (shown,) = cli("worker", "inspect", "w")

@@ -63,7 +63,7 @@ def test_by_id_and_without_waiting(yard: Yard) -> None:
 def test_a_time_out_returns_the_run_as_it_is(yard: Yard) -> None:
     began = time.monotonic()
     run = run_deployment("job/d", parameters={"seconds": 60}, timeout=4, poll_interval=0.2)
-    assert 3.5 < time.monotonic() - began < 10
+    assert 3.5 < time.monotonic() - began < 30
     assert run.state_type in (StateType.RUNNING, StateType.PENDING)
 
 

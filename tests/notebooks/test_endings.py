@@ -96,7 +96,7 @@ def test_time_out(tmp_path: Path, which: str) -> None:
     trial = Trial(tmp_path, {"one": "1", "two": "print('on it', flush=True); time.sleep(60)", "three": "3"})
     begun = time.monotonic()
     outcome = trial.run(**{which: 2.0}, html=False)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40
     assert (outcome.state_type, outcome.state_name, outcome.exit_code) == ("FAILED", "TimedOut", 124)
     assert trial.check(outcome) == {"one": "completed", "two": "timed_out", "three": "not_run"}
     assert outcome.error is not None and "time-out of 2 s" in outcome.error.message
