@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labpage import LabPage, expect
-from promises import Promise
 
 from millrace.client import locate
 from millrace.client.handle import RunHandle
 from millrace.schema.queries import FlowRunQuery
+from promises import Promise
 
 SETUP = "%load_ext millrace\nimport millrace"
 HOSTILE = "<img src=x onerror=window.hacked=1><b>bold</b>"
