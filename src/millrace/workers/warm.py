@@ -197,11 +197,13 @@ def main(descriptor: int) -> int:
         descriptor: its end of the socket.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # what is imported stays
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
     gc.freeze()
+    gc.enable()
     request = _serve(socket.socket(fileno=descriptor))
     if request is None:
         return 0
