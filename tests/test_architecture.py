@@ -86,7 +86,7 @@ HEAVY = {
         ("import millrace.workers.child", HEAVY | {"IPython", "nbformat", "typer", "rich", "millrace.server"}),
         (
             "import millrace.server.embedded",
-            {"papermill", "IPython", "ipywidgets", "rich", "millrace.client", "millrace.engine"},
+            {"papermill", "IPython", "ipywidgets", "rich", "fastapi", "millrace.client", "millrace.engine"},
         ),
     ],
 )

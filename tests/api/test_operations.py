@@ -126,7 +126,7 @@ def test_a_mistake_of_ours_shows_no_traceback(running: Running, monkeypatch: pyt
     def broken(call: Any) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(route, "_handler", broken)
+    monkeypatch.setattr(route, "handler", broken)
     answer = running.client.get("/admin/storage")
     assert answer.status_code == 500
     assert answer.json()["detail"] == "internal error"

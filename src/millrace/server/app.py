@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
+from importlib import import_module
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,13 +22,12 @@ from millrace.server.handlers import find_handlers
 from millrace.server.loops import Loops
 from millrace.server.routes import PREFIX, OperationRoute, not_served
 from millrace.server.security import Guard, Policy
-from millrace.server.version import millrace_version
 
 OPEN_OPERATIONS = frozenset({"health", "ready"})
 """What needs no token: it tells nobody more than that a server is there."""
 
 
-def create_app(context: Context, policy: Policy, *, loops: bool = True) -> FastAPI:
+def create_app(context: Context, policy: Policy, *, loops: bool = True) -> Starlette:
     """The application of one server.
 
     Args:
@@ -38,25 +38,21 @@ def create_app(context: Context, policy: Policy, *, loops: bool = True) -> FastA
     Raises:
         RuntimeError: the table and the handlers do not agree.
     """
-    app = FastAPI(
-        title="Millrace",
-        version=millrace_version(),
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+    app = Starlette(
+        routes=routes(context),
         lifespan=lambda app: lifespan(app, context, loops),
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
-    app.router.routes.extend(routes(app, context))
+    app.router.redirect_slashes = False
     app.add_middleware(Guard, policy=policy, open_routes=lambda: open_routes(app))
     return app
 
 
-def routes(app: FastAPI, context: Context) -> list[BaseRoute]:
+def routes(context: Context) -> list[BaseRoute]:
     """Every route of the server: operations, streams, and two pages for machines."""
     handlers = find_handlers()
-    found: list[BaseRoute] = [OperationRoute(op, handlers[op.name], context) for op in OPERATIONS]
+    operations = [OperationRoute(op, handlers[op.name], context) for op in OPERATIONS]
+    found: list[BaseRoute] = [*operations]
     for stream in STREAMS:
         endpoint = streams.endpoint(stream.name, context)
         if stream.kind == "websocket":
@@ -64,18 +60,17 @@ def routes(app: FastAPI, context: Context) -> list[BaseRoute]:
         else:
             found.append(Route(PREFIX + stream.path, endpoint, methods=["GET"], name=stream.name))
 
-    def openapi_page(request: Request) -> Response:
-        with warnings.catch_warnings():
-            # FastAPI gives pydantic an alias that has no effect where a body is a list
-            warnings.simplefilter("ignore")
-            return json_answer(app.openapi(), 200)
+    @lru_cache(maxsize=1)
+    def page() -> Response:
+        # FastAPI writes it, which takes longer to load than the rest of the server's routes
+        return json_answer(import_module("millrace.server.described").page(operations), 200)
 
-    found.append(Route(f"{PREFIX}/openapi.json", openapi_page, name="openapi"))
+    found.append(Route(f"{PREFIX}/openapi.json", lambda request: page(), name="openapi"))
     found.append(Route(f"{PREFIX}/csrf-token", _csrf_token, name="csrf_token"))
     return found
 
 
-def open_routes(app: FastAPI) -> list[BaseRoute]:
+def open_routes(app: Starlette) -> list[BaseRoute]:
     """The routes that need no token."""
     return [
         route
@@ -85,7 +80,7 @@ def open_routes(app: FastAPI) -> list[BaseRoute]:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI, context: Context, run_loops: bool) -> AsyncIterator[None]:
+async def lifespan(app: Starlette, context: Context, run_loops: bool) -> AsyncIterator[None]:
     """Start what runs beside the requests, and end it."""
     context.bell.attach(asyncio.get_running_loop())
     context.database.on_commit(context.bell.ring)

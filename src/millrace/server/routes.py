@@ -1,4 +1,7 @@
-"""A route for each line of the table: the body validated by its model, the answer written by its model."""
+"""A route for each line of the table: the body validated by its model, the answer written by its model.
+
+What the models need to validate and write is made when an operation is first asked for: a server starts without it.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ import asyncio
 import inspect
 import re
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs
 
-from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import Receive, Scope, Send
 
 from millrace.errors import TooLarge
@@ -34,30 +37,21 @@ class Gone(Exception):
     """The client closed the connection before its body was complete."""
 
 
-def signature_of(operation: Operation) -> inspect.Signature:
-    """What the page of the API says of an operation's arguments."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter(name, keyword, annotation=kind)
-        for name, kind in (operation.path_parameters | operation.query).items()
-    ]
-    if operation.body is not None:
-        default = None if operation.body_optional else inspect.Parameter.empty
-        parameters.append(inspect.Parameter("body", keyword, annotation=operation.body, default=default))
-    return inspect.Signature(parameters)
+def path_of(operation: Operation) -> str:
+    """The path of an operation, with the kinds of its parts, as Starlette writes it.
+
+    Args:
+        operation: the line of the table.
+    """
+    path = operation.path
+    for name, kind in operation.path_parameters.items():
+        if kind is not str:
+            path = path.replace(f"{{{name}}}", f"{{{name}:uuid}}")
+    return PREFIX + path
 
 
-def _documented(operation: Operation, handler: Handler) -> Handler:
-    def described() -> None: ...
-
-    described.__name__ = operation.name
-    described.__doc__ = operation.doc or handler.__doc__
-    described.__signature__ = signature_of(operation)  # type: ignore[attr-defined]
-    return described
-
-
-class OperationRoute(APIRoute):
-    """One operation: FastAPI describes it, we answer it.
+class OperationRoute(BaseRoute):
+    """One operation.
 
     Args:
         operation: the line of the table.
@@ -66,30 +60,25 @@ class OperationRoute(APIRoute):
     """
 
     def __init__(self, operation: Operation, handler: Handler, context: Context) -> None:
-        path = operation.path
-        for name, kind in operation.path_parameters.items():
-            if kind is not str:
-                path = path.replace(f"{{{name}}}", f"{{{name}:uuid}}")
-        super().__init__(
-            PREFIX + path,
-            _documented(operation, handler),
-            methods=[operation.method],
-            name=operation.name,
-            operation_id=operation.name,
-            response_model=operation.answer,
-            status_code=operation.status,
-            response_class=PlainTextResponse if operation.text else JSONAnswer,
-        )
-        pattern = self.path_regex.pattern.removesuffix("$").removesuffix("/")
-        self.path_regex = re.compile(pattern + "/?$")
-        self.operation = operation
-        self._handler = handler
+        pattern, _, self._convertors = compile_path(path_of(operation))
+        self.path_regex = re.compile(pattern.pattern.removesuffix("$").removesuffix("/") + "/?$")
+        self.operation, self.name = operation, operation.name
+        self.handler = handler
         self._context = context
         self._is_async = inspect.iscoroutinefunction(handler)
         self._noisy = operation.name not in QUIET
-        self._body: TypeAdapter[Any] | None = TypeAdapter(operation.body) if operation.body is not None else None
-        self._answer: TypeAdapter[Any] | None = TypeAdapter(operation.answer) if operation.answer is not None else None
-        self._query = {name: TypeAdapter(kind) for name, kind in operation.query.items()}
+
+    @cached_property
+    def _body(self) -> TypeAdapter[Any] | None:
+        return TypeAdapter(self.operation.body) if self.operation.body is not None else None
+
+    @cached_property
+    def _answer(self) -> TypeAdapter[Any] | None:
+        return TypeAdapter(self.operation.answer) if self.operation.answer is not None else None
+
+    @cached_property
+    def _query(self) -> dict[str, TypeAdapter[Any]]:
+        return {name: TypeAdapter(kind) for name, kind in self.operation.query.items()}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
@@ -97,9 +86,8 @@ class OperationRoute(APIRoute):
         found = self.path_regex.match(scope["path"])
         if found is None:
             return Match.NONE, {}
-        values = {name: self.param_convertors[name].convert(text) for name, text in found.groupdict().items()}
-        child = {"endpoint": self.endpoint, "path_params": values, "route": self}
-        return (Match.FULL if scope["method"] == self.operation.method else Match.PARTIAL), child
+        values = {name: self._convertors[name].convert(text) for name, text in found.groupdict().items()}
+        return (Match.FULL if scope["method"] == self.operation.method else Match.PARTIAL), {"path_params": values}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != self.operation.method:
@@ -129,10 +117,10 @@ class OperationRoute(APIRoute):
         if self._is_async:
             hung_up = asyncio.ensure_future(receive())  # after the body, all that can come
             try:
-                return self._render(await self._handler(replace(call, gone=hung_up.done), *arguments, **options))
+                return self._render(await self.handler(replace(call, gone=hung_up.done), *arguments, **options))
             finally:
                 hung_up.cancel()
-        return await self._context.in_thread(lambda: self._render(self._handler(call, *arguments, **options)))
+        return await self._context.in_thread(lambda: self._render(self.handler(call, *arguments, **options)))
 
     def _parse(self, body: bytes) -> Any:
         assert self._body is not None
