@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,16 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
-from millrace import settings as settings_
-from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
-from millrace.engine.recorder import recorder
 from millrace.server.app import create_app
 from millrace.server.context import Context
 from millrace.server.listening import Server, listen_tcp, listen_unix, run
 from millrace.server.security import Policy
 from millrace.server.shared import open_database
 from millrace.settings import Settings
+from servers import own_server
 
 TOKEN = "user:a secret token"
 
@@ -111,16 +108,5 @@ def start_server() -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings_.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings_.current.cache_clear()
+    with own_server(tmp_path_factory.mktemp("mill")) as found:
+        yield found

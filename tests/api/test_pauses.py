@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -21,31 +21,15 @@ from millrace import (
     flow,
     pause_flow_run,
     resume_flow_run,
-    settings,
     suspend_flow_run,
     task,
 )
 from millrace.client.handle import RunHandle
-from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.errors import InvalidInput, MissingContext, NotPaused, PauseTimedOut, RunCancelled, StateRefused
 from millrace.input import receive_input, send_input
 from millrace.schema.runs import FlowRun
 from millrace.schema.states import State, StateType
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of an embedded server that belongs to this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MILLRACE_HOME", str(tmp_path_factory.mktemp("mill")))
-        settings.current.cache_clear()
-        try:
-            start_embedded()
-            yield connect()
-        finally:
-            stop_embedded()
-    settings.current.cache_clear()
 
 
 def runs_of(client: Client, name: str) -> list[FlowRun]:

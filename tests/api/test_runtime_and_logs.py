@@ -7,7 +7,6 @@ import contextvars
 import importlib
 import logging
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -21,7 +20,6 @@ import pytest
 
 import millrace
 from millrace import flow, settings, tags, task
-from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.engine.console import ConsoleHandler
 from millrace.engine.recorder import recorder
@@ -29,6 +27,7 @@ from millrace.errors import MissingContext, SettingsError
 from millrace.logging import disable_run_logger, get_logger, get_run_logger
 from millrace.runtime import deployment, flow_run, task_run
 from millrace.schema.runs import FlowRun
+from servers import own_server
 
 EXTRA = "acme_of_tests"
 
@@ -36,23 +35,11 @@ EXTRA = "acme_of_tests"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of an embedded server that belongs to this module, with one extra logger."""
-    before = {name: os.environ.get(name) for name in ("MILLRACE_HOME", "MILLRACE_LOG_EXTRA_LOGGERS")}
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    os.environ["MILLRACE_LOG_EXTRA_LOGGERS"] = f"{EXTRA}, another_of_tests"
-    settings.current.cache_clear()
     recorder.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-        settings.current.cache_clear()
-        recorder.cache_clear()
+    home = tmp_path_factory.mktemp("mill")
+    with own_server(home, MILLRACE_LOG_EXTRA_LOGGERS=f"{EXTRA}, another_of_tests") as found:
+        yield found
+    recorder.cache_clear()
 
 
 def lines(client: Client, run_id: Any) -> list[tuple[str, str, bool]]:

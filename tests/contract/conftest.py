@@ -13,12 +13,10 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 import needs
-from millrace import settings
-from millrace.client.locate import connect, start_embedded, stop_embedded
 from millrace.client.synchronous import Client
-from millrace.engine.recorder import recorder
 from millrace.engine.runners import TaskRunner
 from millrace.store.database import Database
+from servers import own_server
 
 POSTGRES = os.environ.get("MILLRACE_TEST_POSTGRES")
 
@@ -62,19 +60,8 @@ def db(url: str, clock: Clock) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of an embedded server that belongs to this module."""
-    before = os.environ.get("MILLRACE_HOME")
-    os.environ["MILLRACE_HOME"] = str(tmp_path_factory.mktemp("mill"))
-    settings.current.cache_clear()
-    try:
-        start_embedded()
-        yield connect()
-        recorder().flush(logs=True)
-    finally:
-        stop_embedded()
-        os.environ.pop("MILLRACE_HOME")
-        if before is not None:
-            os.environ["MILLRACE_HOME"] = before
-        settings.current.cache_clear()
+    with own_server(tmp_path_factory.mktemp("mill")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module", params=list(MAKE))

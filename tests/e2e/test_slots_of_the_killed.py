@@ -113,45 +113,73 @@ def client(env: dict[str, str]) -> Iterator[Client]:
         yield found
 
 
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("how", ["block", "coroutine", "called_task", "submitted_task", "block_in_a_task"])
-def test_slots_of_a_holder_that_was_killed_come_back(
-    env: dict[str, str], client: Client, tmp_path: Path, how: str
-) -> None:
-    gate, tag = f"gate {uuid4().hex[:8]}", f"tag{uuid4().hex[:8]}"
-    client.create_limit(name=gate, limit=1)
-    client.create_tag_limit(tag=tag, concurrency_limit=1)
+class Holders:
+    """Two processes that want one slot: the first is given it, the second waits for it.
 
-    def taken() -> int:
-        return client.read_limit(gate).active_slots + len(client.read_tag_limit(tag).active_slots)
+    Args:
+        how: how they hold it.
+        env: theirs.
+        client: of the server.
+        place: where their script is written.
+    """
 
-    script = tmp_path / "holder.py"
-    script.write_text(HOLDER + ("asyncio.run(coroutine())" if how == "coroutine" else f"{how}()"))
+    def __init__(self, how: str, env: dict[str, str], client: Client, place: Path) -> None:
+        self.how, self.env, self.client = how, env, client
+        self.gate, self.tag = f"gate {uuid4().hex[:8]}", f"tag{uuid4().hex[:8]}"
+        client.create_limit(name=self.gate, limit=1)
+        client.create_tag_limit(tag=self.tag, concurrency_limit=1)
+        self.script = place / f"{how}.py"
+        self.script.write_text(HOLDER + ("asyncio.run(coroutine())" if how == "coroutine" else f"{how}()"))
+        self.started: list[subprocess.Popen[str]] = []
 
-    def started() -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, script, gate, tag], env=env, stdout=subprocess.PIPE, text=True)
+    def start(self) -> None:
+        """Start the next one."""
+        command = [sys.executable, self.script, self.gate, self.tag]
+        self.started.append(subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, text=True))
 
-    first = started()
-    second: subprocess.Popen[str] | None = None
-    try:
-        assert first.stdout is not None
-        assert first.stdout.readline().strip() == "held"
-        assert taken() == 1
-        time.sleep(2 * LEASE)  # it renews what it holds: nothing comes back while it lives
-        assert taken() == 1
-        second = started()
-        assert second.stdout is not None
-        first.kill()
-        killed = time.monotonic()
-        assert second.stdout.readline().strip() == "held"  # who waits for the slot gets it
-        assert taken() == 1
-        second.kill()
-        while taken():
-            assert time.monotonic() < killed + WAIT, "the slots of the second did not come back"
-            time.sleep(0.1)
-    finally:
-        for process in (first, second):
-            if process is not None and process.stdout is not None:
-                process.kill()
-                process.wait()
+    def holds(self) -> bool:
+        """Whether the last one says so, as soon as it says anything."""
+        said = self.started[-1].stdout
+        return said is not None and said.readline().strip() == "held"
+
+    def taken(self) -> int:
+        """How many slots are held."""
+        limit, tag = self.client.read_limit(self.gate), self.client.read_tag_limit(self.tag)
+        return limit.active_slots + len(tag.active_slots)
+
+    def end(self) -> None:
+        """End those that still live."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
                 process.stdout.close()
+
+
+@pytest.mark.timeout(300)
+def test_slots_of_a_holder_that_was_killed_come_back(env: dict[str, str], client: Client, tmp_path: Path) -> None:
+    # all of them at once: most of it is waiting for leases to run out
+    ways = ("block", "coroutine", "called_task", "submitted_task", "block_in_a_task")
+    everybody = [Holders(how, env, client, tmp_path) for how in ways]
+    try:
+        for one in everybody:
+            one.start()
+        for one in everybody:
+            assert one.holds() and one.taken() == 1, one.how
+        time.sleep(2 * LEASE)  # they renew what they hold: nothing comes back while they live
+        for one in everybody:
+            assert one.taken() == 1, one.how
+            one.start()
+        for one in everybody:
+            one.started[0].kill()
+        killed = time.monotonic()
+        for one in everybody:
+            assert one.holds() and one.taken() == 1, one.how  # who waits for the slot gets it
+            one.started[1].kill()
+        for one in everybody:
+            while one.taken():
+                assert time.monotonic() < killed + WAIT, f"{one.how}: the slots of the second did not come back"
+                time.sleep(0.1)
+    finally:
+        for one in everybody:
+            one.end()
