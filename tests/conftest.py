@@ -8,12 +8,14 @@ import tempfile
 import hypothesis
 
 # On a busy machine making examples is slow, which says nothing about the software. The same examples every time:
-# others are tried by `make nightly`.
+# others, and more of them, are tried by `make nightly`.
+NIGHT = "MILLRACE_TEST_EVERYWHERE" in os.environ
 hypothesis.settings.register_profile(
     "patient",
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
-    derandomize="MILLRACE_TEST_EVERYWHERE" not in os.environ,
+    derandomize=not NIGHT,
+    max_examples=500 if NIGHT else 100,
 )
 hypothesis.settings.load_profile("patient")
 
