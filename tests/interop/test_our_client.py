@@ -174,6 +174,85 @@ def test_a_real_worker_runs_both_and_what_suspends_through_the_command(peer: Pee
         check_resumed(shop.place, run, lambda: program.said[-4000:], 8)
 
 
+# -- several deployments in one call
+
+MANY = """
+from millrace import flow
+
+@flow(log_prints=True)
+def count(n: int = 1):
+    print("many counted", n)
+
+@flow
+def weigh(name: str = "trout"):
+    pass
+"""
+DEPLOY_MANY = """
+import contextlib, io, json, os
+import millrace
+from millrace.deployments.deployment import RunnerDeployment
+from millrace.errors import MillraceError
+from millrace.events import DeploymentEventTrigger
+from millrace.client.locate import connect
+
+def made(entrypoint, name, **options):
+    return RunnerDeployment.from_storage(os.getcwd(), entrypoint, name, **options)
+
+many = [
+    made("many.py:count", "many-cron", cron="15 3 * * *", parameters={"n": 2}, tags=["many"], version="v1"),
+    made("many.py:count", "many-limit", concurrency_limit=3, description="at most three", paused=True),
+    made("many.py:weigh", "many-refused", job_variables={"env": "no mapping"}),
+    made("many.py:weigh", "many-trigger", triggers=[DeploymentEventTrigger(expect={"many.caught"})]),
+    made("many.py:weigh", "many-queue", work_queue_name="many-queue", interval=3600),
+]
+printed = io.StringIO()
+with contextlib.redirect_stdout(printed):
+    ids = millrace.deploy(*many, work_pool_name=POOL)
+try:
+    alone = str(millrace.deploy(many[2], work_pool_name=POOL, print_next_steps_message=False))
+except MillraceError as error:
+    alone = f"{type(error).__name__}: {error}"
+print("RESULT " + json.dumps({"ids": [str(id) for id in ids], "printed": printed.getvalue(), "alone": alone}))
+"""
+
+
+def test_several_deployments_in_one_call_of_which_one_is_refused(shop: Shop, worker: Output) -> None:
+    place, program = shop.place, f"POOL = {OURS!r}\n{DEPLOY_MANY}"
+    (shop.folder / "many.py").write_text(MANY)
+    with gate.without(place) as door:
+        said = shop.run(program, door)
+    # asked for them together once, which the real server does not know; from then on for one after the other
+    assert door.times("POST /millrace/deployments$") == 1, door.asked
+    assert "many-refused" in said["printed"] and said["printed"].count("applied") == 4, said["printed"]
+    assert "env" in said["alone"] and "no mapping" in said["alone"], said["alone"]
+    names = ["many-cron", "many-limit", "many-trigger", "many-queue"]
+    found = [place.ask("GET", f"/deployments/{id}") for id in said["ids"]]
+    assert [one["name"] for one in found] == names
+    cron, limit, trigger, queue = found
+    assert (cron["parameters"], cron["tags"], cron["version"]) == ({"n": 2}, ["many"], "v1")
+    assert [one["schedule"]["cron"] for one in cron["schedules"]] == ["15 3 * * *"]
+    assert (limit["global_concurrency_limit"]["limit"], limit["paused"]) == (3, True)
+    assert limit["description"] == "at most three"
+    assert (queue["work_queue_name"], queue["schedules"][0]["schedule"]["interval"]) == ("many-queue", 3600)
+    assert {one["work_pool_name"] for one in found} == {OURS}
+    assert cron["flow_id"] == limit["flow_id"] != trigger["flow_id"] == queue["flow_id"]
+    place.ask("GET", "/deployments/name/weigh/many-refused", expected=404)
+    rules = {"automations": {"name": {"any_": ["many-trigger__automation_1"]}}}
+    (rule,) = place.ask("POST", "/automations/filter", rules)
+    assert (rule["trigger"]["expect"], rule["actions"][0]["deployment_id"]) == (["many.caught"], trigger["id"])
+
+    assert shop.run(program)["ids"] == said["ids"], "the same once more replaces them"
+    again = [place.ask("GET", f"/deployments/{id}") for id in said["ids"]]
+    for before, after in zip(found, again, strict=True):
+        assert [one["schedule"] for one in after["schedules"]] == [one["schedule"] for one in before["schedules"]]
+    assert len(place.ask("POST", "/automations/filter", rules)) == 1
+    run = place.ask("POST", f"/deployments/{cron['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    assert place.ended(run, 150, lambda: worker.said[-4000:])["state_name"] == "Completed"
+    peers.until(lambda: "many counted 2" in place.lines(run), 60)
+    for id in said["ids"]:
+        place.ask("DELETE", f"/deployments/{id}")
+
+
 # -- what the real server lacks
 
 NAMES = Path(__file__).parent / "wire" / "names.json"
