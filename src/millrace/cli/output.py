@@ -21,7 +21,9 @@ from millrace.schema.states import State, StateType
 WIDE = 200  # columns where nobody looks at a screen, so that nothing is cut off
 
 
-_ROOM = 80
+_ID, _ENDLESS = "ID", 100_000
+_LEAST = 16  # columns that are left of a text, at least, so that the names beside it are whole
+_NAMES = frozenset({"NAME", "FLOW", "RUN", "TASK", "TASK RUN", "DEPLOYMENT", "WORKER", "POOL", "QUEUE", "KEY", "TAG"})
 
 
 class Format(StrEnum):
@@ -97,23 +99,64 @@ def note(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Prints a table.
+    """Prints a table, one line for each row where it has ids or fits; then names that are too long end in an ellipsis.
+
+    Ids are there to be copied. Where there is no room for them beside the rest, each stands whole in a line below.
 
     Args:
         columns: the headings.
         rows: the cells; text is shown as it is.
         empty: what to say if there are no rows.
     """
-    found = [[cell if isinstance(cell, Text) else Text(_shown(cell, brief=True)) for cell in row] for row in rows]
+    found = [list(row) for row in rows]
     if not found:
         say(empty)
         return
+    screen, place = console(), columns.index(_ID) if _ID in columns else None
+    whole = _grid(columns, found, one_line=place is not None)
+    if place is None or screen.measure(whole, options=screen.options.update_width(_ENDLESS)).maximum <= screen.width:
+        screen.print(whole)
+        return
+    ids = [str(row.pop(place)) for row in found]
+    with screen.capture() as drawn:
+        screen.print(_grid([name for name in columns if name != _ID], found, one_line=True))
+    heading, *lines = drawn.get().splitlines()
+    print(heading)
+    for line, id in zip(lines, ids, strict=True):
+        print(line)
+        screen.print(Text(f"  {id}", style="dim"), soft_wrap=True)
+
+
+def _grid(columns: Sequence[str], rows: list[list[object]], *, one_line: bool) -> Table:
+    cut = {name for name in columns if one_line or name in _NAMES}
+    cells = [[_cell(value, name in cut) for name, value in zip(columns, row, strict=True)] for row in rows]
+    widths = {name: max(line[n].cell_len for line in cells) for n, name in enumerate(columns)}
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:  # an id is there to be copied: it is kept in one piece
-        grid.add_column(column, overflow="fold", no_wrap=column == "ID" and console().width >= _ROOM)
-    for row in found:
-        grid.add_row(*row)
-    console().print(grid)
+    rigid = _rigid(columns, rows, widths) if one_line else set()
+    for name in columns:
+        grid.add_column(name, overflow="ellipsis" if name in cut else "fold", no_wrap=name in rigid)
+    for line in cells:
+        grid.add_row(*line)
+    return grid
+
+
+def _rigid(columns: Sequence[str], rows: list[list[object]], widths: Mapping[str, int]) -> set[str]:
+    """The columns that stay whole, so that others are cut."""
+    room = console().width - 2 * len(columns)
+    # what is no plain text (a state, a moment, a number, an id) is short, and no use without its end
+    short = {name for n, name in enumerate(columns) if not any(isinstance(row[n], str | dict | list) for row in rows)}
+    least = sum(width if name in short | _NAMES else min(width, _LEAST) for name, width in widths.items())
+    if least <= room:
+        return short | _NAMES
+    return short if sum(widths[name] for name in short) * 4 <= room * 3 else set()
+
+
+def _cell(value: object, one_line: bool) -> Text:
+    cell = value.copy() if isinstance(value, Text) else Text(_shown(value, brief=True))
+    if one_line:
+        cell = Text(" ").join(cell.split("\n"))
+        cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
 
 
 def facts(entries: Mapping[str, object]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from millrace.cli.deployment_names import Which, find
 from millrace.cli.options import Parameters, Yes, confirm, moment, values
-from millrace.cli.output import Format, Output, done, emit, say, table, when
+from millrace.cli.output import Format, Output, done, emit, say, table
 from millrace.cli.reach import reach
 from millrace.client.synchronous import Client
 from millrace.errors import InvalidInput, NotFound
@@ -103,8 +104,8 @@ def show(found: list[DeploymentSchedule]) -> None:
     table(("SCHEDULE", "NEXT", "PARAMETERS", "SLUG", "ID"), rows, empty="It has no schedules.")
 
 
-def _next(schedule: DeploymentSchedule) -> str:
-    return when(next((fire.instant for fire in schedule.schedule.fires(now())), None)) if schedule.active else ""
+def _next(schedule: DeploymentSchedule) -> datetime | None:
+    return next((fire.instant for fire in schedule.schedule.fires(now())), None) if schedule.active else None
 
 
 def _chosen(deployment: Deployment, text: str) -> DeploymentSchedule:
