@@ -33,11 +33,16 @@ def _missing() -> str:
     return "" if CHROMIUM.exists() else f"{CHROMIUM} is not there"
 
 
-# of a module: while Playwright runs, this thread has a running event loop, and other tests must not meet it
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LabPage, Path]]:
+@pytest.fixture(scope="session")
+def chromium() -> None:
+    """That there is a browser, and a JupyterLab."""
     if missing := _missing():
         needs.missing(missing)
+
+
+# of a module: while Playwright runs, this thread has a running event loop, and other tests must not meet it
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, chromium: None) -> Iterator[tuple[LabPage, Path]]:
     home = tmp_path_factory.mktemp("lab")
     root = home / "books"
     root.mkdir()

@@ -250,6 +250,27 @@ class LabPage:
             timeout=timeout * 1000,
         )
 
+    def add(self, source: str) -> int:
+        """Write a cell below all others.
+
+        Args:
+            source: what it says.
+
+        Returns:
+            Its place, from 0.
+        """
+        place: int = self.page.evaluate(
+            """(source) => {
+                const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
+                const place = cells.length;
+                const book = window.jupyterapp.shell.currentWidget.content.model.sharedModel;
+                book.insertCell(place, { cell_type: "code", source, metadata: {} });
+                return place;
+            }""",
+            source,
+        )
+        return place
+
     def start(self, index: int) -> None:
         """Run a cell without waiting for its end.
 

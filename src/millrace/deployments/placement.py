@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
 from millrace import plugins, settings
 from millrace.deployments import context, image_names, preflight, source
 from millrace.deployments.deployment import RunnerDeployment
+from millrace.deployments.screen import screen
 from millrace.deployments.source import Source
 from millrace.errors import InvalidInput, MillraceError, NoEngine, PluginMissing
 from millrace.notebooks.export import Exported, version_of
@@ -225,7 +225,7 @@ def say(text: str) -> None:
     Args:
         text: the line.
     """
-    Console().print(escape(text), highlight=False, soft_wrap=True)
+    screen().print(escape(text), highlight=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
@@ -234,4 +234,4 @@ def warn(text: str) -> None:
     Args:
         text: the line.
     """
-    Console().print(f"[yellow]{escape(text)}[/yellow]", highlight=False, soft_wrap=True)
+    screen().print(f"[bold yellow]{escape(text)}[/]", highlight=False, soft_wrap=True)

@@ -8,11 +8,11 @@ import time
 from typing import Any
 from uuid import UUID
 
-from rich.console import Console
 from rich.markup import escape
 
 from millrace import plugins
 from millrace.deployments.deployment import RunnerDeployment
+from millrace.deployments.screen import screen
 from millrace.errors import InvalidInput, MillraceError
 from millrace.notebooks import live
 
@@ -191,7 +191,7 @@ def serve(
 
 
 def _say(handle: ServeHandle) -> None:
-    console = Console()
+    console = screen()
     names = ", ".join(escape(repr(name)) for name in handle.names)
     console.print(f"[green]Serving {names}.[/green] To run one now:", highlight=False, soft_wrap=True)
     console.print(f"\n    $ millrace deployment run {escape(repr(handle.names[0]))}\n", highlight=False, soft_wrap=True)

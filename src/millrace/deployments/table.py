@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from millrace.deployments.screen import screen
 from millrace.errors import MillraceError
 
 
@@ -21,7 +21,7 @@ def show(
         idle_pools: pools that nobody works for.
         next_steps: whether to say what to do next.
     """
-    console = Console()
+    console = screen()
     table = Table(title="Deployments", show_lines=len(rows) > 1)
     for header in ("Name", "Work pool", "Status", "Details"):
         table.add_column(header)
@@ -31,7 +31,7 @@ def show(
     console.print(table)
     for pool in idle_pools:
         console.print(
-            f"[yellow]Nobody works for the pool {escape(repr(pool))}.[/yellow] Start a worker:", highlight=False
+            f"[bold yellow]Nobody works for the pool {escape(repr(pool))}.[/] Start a worker:", highlight=False
         )
         console.print(f"\n    $ millrace worker start --pool {escape(repr(pool))}\n", highlight=False)
     if next_steps:
