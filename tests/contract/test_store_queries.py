@@ -235,7 +235,10 @@ def test_events_in_sequence(db: Database, clock: Clock) -> None:
         event="millrace.cell.started", resource={"prefect.resource.id": f"millrace.cell.{run}.3"}, occurred=clock.now
     )
     other = Event(event="wire.x", resource={"prefect.resource.id": "a.b"}, occurred=clock.now)
-    stored = db.write(lambda tx: events.append(tx, [other, cell]))
+    assert db.write(lambda tx: events.append(tx, [other, cell])) == [other, cell]
+    stored = [db.read(lambda tx, id=id: events.read(tx, id)) for id in (other.id, cell.id)]
+    with pytest.raises(NotFound, match=str(run)):
+        db.read(lambda tx: events.read(tx, run))
     assert [event.event for event in stored] == ["wire.x", "millrace.cell.started"]
     assert stored[0].sequence is not None and stored[1].sequence == stored[0].sequence + 1
     assert db.read(events.last) == stored[1].sequence

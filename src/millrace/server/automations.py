@@ -199,4 +199,5 @@ def _triggered(tx: Transaction, automation: Automation, fired: Firing) -> Receiv
             "triggering_event": None if cause is None else cause.model_dump(mode="json"),
         },
     )
-    return events.append(tx, [event])[0]
+    events.append(tx, [event])
+    return events.read(tx, event.id)

@@ -18,6 +18,7 @@ from millrace.errors import InvalidInput
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LARGEST = 2**63 - 1
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=to_jsonable_python)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -108,7 +109,7 @@ def dumps(value: Any) -> str:
         InvalidInput: the value is nested too deep.
     """
     try:
-        return json.dumps(value, separators=(",", ":"), default=to_jsonable_python)
+        return _ENCODER.encode(value)
     except (RecursionError, ValueError) as error:
         raise InvalidInput(f"A value cannot be stored as JSON: {error}. Make it flatter.") from None
 

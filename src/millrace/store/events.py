@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, select
 
+from millrace.errors import NotFound
 from millrace.schema.events import (
     RESOURCE_ID,
     RESOURCE_ROLE,
@@ -28,26 +29,31 @@ _FLOW_RUN = "prefect.flow-run."
 _CELL = "millrace.cell."
 
 
-def append(tx: Transaction, batch: list[Event]) -> list[ReceivedEvent]:
+def append(tx: Transaction, batch: list[Event]) -> list[Event]:
     """Stores events, and what task runs they tell of.
 
     Args:
         batch: in the order they happened.
 
     Returns:
-        Those that are new, with their sequence; one known by its id is not stored again.
+        Those that are new; one known by its id is not stored again.
     """
     fresh = _unknown(tx, {event.id: event for event in batch})
-    if not fresh:
-        return []
     insert(tx, [row(tx, event) for event in fresh])
     task_runs.apply_all(tx, fresh)
-    found = select(events.c.id, events.c.sequence).where(events.c.id.in_([event.id for event in fresh]))
-    sequences = {id: sequence for id, sequence in tx.connection.execute(found)}
-    return [
-        ReceivedEvent(**dict(event), received=tx.now, sequence=sequences[event.id])
-        for event in sorted(fresh, key=lambda event: sequences[event.id])
-    ]
+    return fresh
+
+
+def read(tx: Transaction, id: UUID) -> ReceivedEvent:
+    """One event, as it is stored.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    found = tx.connection.execute(select(events).where(events.c.id == id)).first()
+    if found is None:
+        raise NotFound(f"No event has the id {id}.")
+    return _event(found)
 
 
 def _unknown(tx: Transaction, batch: dict[UUID, Event]) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -24,17 +25,26 @@ def values(model: BaseModel, table: Table, *, only: Iterable[str] | None = None)
         table: its table.
         only: just these fields; None for all that have a column.
     """
-    wanted = set(table.columns.keys()) & set(type(model).model_fields)
+    fields = _fields(type(model), table)
     if only is not None:
-        wanted &= set(only)
-    return {name: stored(table, name, getattr(model, name)) for name in wanted}
+        chosen = set(only)
+        fields = [pair for pair in fields if pair[0] in chosen]
+    return {name: _dumped(getattr(model, name)) if is_json else getattr(model, name) for name, is_json in fields}
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type[BaseModel], table: Table) -> list[tuple[str, bool]]:
+    """The fields of a class that have a column, and whether it holds JSON."""
+    return [(each.name, isinstance(each.type, Json)) for each in table.columns if each.name in kind.model_fields]
 
 
 def stored(table: Table, name: str, value: Any) -> Any:
     """One value as its column takes it."""
-    if isinstance(table.columns[name].type, Json) and value is not None:
-        return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    return value
+    return _dumped(value) if isinstance(table.columns[name].type, Json) else value
+
+
+def _dumped(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def model(kind: type[M], row: Row[Any], **extra: Any) -> M:

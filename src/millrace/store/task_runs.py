@@ -123,8 +123,16 @@ def apply(tx: Transaction, event: Event) -> None:
 
 
 def apply_all(tx: Transaction, batch: list[Event]) -> None:
-    """Takes over what events say of task runs; what is older than what is known changes nothing."""
-    rows = [row for event in batch if (row := _from_event(event, tx)) is not None]
+    """Takes over what events say of task runs; what is older than what is known changes nothing.
+
+    Of several states of one task run only the last is stored: a short task begins and ends in one batch.
+    """
+    last: dict[UUID, dict[str, Any]] = {}
+    for event in reversed(sorted(batch, key=lambda event: event.occurred)):  # of two at one moment, the second
+        id = _subject(event)
+        if id is not None and id not in last and (row := _from_event(event, id, tx)) is not None:
+            last[id] = row
+    rows = list(last.values())
     if not rows:
         return
     statement = insert(tx.connection, task_runs)
@@ -133,14 +141,28 @@ def apply_all(tx: Transaction, batch: list[Event]) -> None:
     tx.connection.execute(statement.on_conflict_do_update(index_elements=[_c.id], set_=changed, where=newer), rows)
 
 
-def _from_event(event: Event, tx: Transaction) -> dict[str, Any] | None:
+def _subject(event: Event) -> UUID | None:
+    """The task run whose state an event tells, if it does."""
     name = event.resource.get(RESOURCE_ID, "")
+    if not (event.event.startswith(_PREFIX) and name.startswith(_PREFIX)):
+        return None
+    try:
+        return UUID(name[len(_PREFIX) :])
+    except ValueError as error:
+        _unusable(event, error)
+        return None
+
+
+def _unusable(event: Event, error: Exception) -> None:
+    logger.warning("the event %s (%s) tells of no task run that could be stored: %s", event.id, event.event, error)
+
+
+def _from_event(event: Event, id: UUID, tx: Transaction) -> dict[str, Any] | None:
     said = event.payload.get("validated_state")
-    if not (event.event.startswith(_PREFIX) and name.startswith(_PREFIX) and isinstance(said, dict)):
+    if not isinstance(said, dict):
         return None
     told = event.payload.get("task_run")
     try:
-        id = UUID(name[len(_PREFIX) :])
         state = State(**{**said, "id": event.id, "timestamp": event.occurred})
         flow_run_id = _flow_run(event)
         details = {"task_run_id": id, "flow_run_id": flow_run_id}
@@ -151,7 +173,7 @@ def _from_event(event: Event, tx: Transaction) -> dict[str, Any] | None:
         fields.update({"id": id, "flow_run_id": flow_run_id, "state": state, "created": tx.now, "updated": tx.now})
         run = TaskRun.model_validate(fields)
     except (ValidationError, ValueError, TypeError) as error:
-        logger.warning("the event %s (%s) tells of no task run that could be stored: %s", event.id, event.event, error)
+        _unusable(event, error)
         return None
     return _row(run, state)
 
