@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import peer
-from benchmarks.measure import Row, program
+from benchmarks.contender import Contender, Measured
+from benchmarks.measure import Row
 
-SIZES = (1, 10, 10_000)
-LIMIT_SECONDS = 300
+ROUNDS = {1: 7, 10: 7, 10_000: 3}
+"""How often ours and the limit are measured, in turns. The peer needs a minute for 10,000 tasks: it gets one turn."""
+PATIENCE_SECONDS = 300
+SETTLE_SECONDS = 1.0
 
 PROGRAM = """
-import asyncio, json, resource, statistics, time
+import asyncio
 from PACKAGE import flow, task
 
 KIND = "KINDS"
@@ -44,9 +50,15 @@ def called(n):
     return time.perf_counter() - start, time.process_time() - worked
 
 @flow
-def plain(n):
+def submitted(n):
     start, worked = time.perf_counter(), time.process_time()
     sum(future.result() for future in [one.submit(i) for i in range(n)])
+    return time.perf_counter() - start, time.process_time() - worked
+
+@flow
+def mapped(n):
+    start, worked = time.perf_counter(), time.process_time()
+    sum(one.map(range(n)).result())
     return time.perf_counter() - start, time.process_time() - worked
 
 @flow
@@ -56,32 +68,24 @@ async def gathered(n):
     return time.perf_counter() - start, time.process_time() - worked
 
 def once(n):
-    start = time.perf_counter()
-    inside, worked = asyncio.run(gathered(n)) if KIND == "async" else called(n) if KIND == "called" else run(n)
-    return 1000 * inside / n, 1000 * worked / n, 1000 * (time.perf_counter() - start) / n
-
-def measured():
-    once(2)
-    found = {}
-    for n in SIZES:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        times = [once(n) for _ in range(REPEATS if n > 100 else 7)]
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        found[n] = [statistics.median(one) for one in zip(*times)] + [grown / n]
-    print("RESULT" + json.dumps(found))
+    if KIND == "async":
+        return asyncio.run(gathered(n))
+    return {"called": called, "mapped": mapped}.get(KIND, submit)(n)
 
 if __name__ == "__main__":
+    submit = submitted
     if runner() is None:
-        run = plain
-        measured()
+        once(2)
+        serve(once)
     else:
         with runner() as kept:
-            run = plain.with_options(task_runner=kept)
-            measured()
+            submit = submitted.with_options(task_runner=kept)
+            once(2)
+            serve(once)
 """
 
 BARE = """
-import asyncio, concurrent.futures, json, statistics, time
+import asyncio, concurrent.futures
 
 KIND = "KINDS"
 
@@ -94,19 +98,24 @@ async def later(x):
 async def gathered(n):
     await asyncio.gather(*[later(i) for i in range(n)])
 
-def once(pool, n):
-    start = time.perf_counter()
+def work(n):
     if KIND == "async":
         asyncio.run(gathered(n))
     elif KIND == "called":
         for i in range(n):
             one(i)
+    elif KIND == "mapped":
+        sum(pool.map(one, range(n)))
     else:
-        sum(future.result() for future in [submit(pool, i) for i in range(n)])
-    return 1000 * (time.perf_counter() - start) / n
+        sum(future.result() for future in [submit(i) for i in range(n)])
 
-def submit(pool, i):
+def submit(i):
     return pool.submit(one, i, pure=False) if KIND == "dask" else pool.submit(one, i)
+
+def once(n):
+    start, worked = time.perf_counter(), time.process_time()
+    work(n)
+    return time.perf_counter() - start, time.process_time() - worked
 
 def made():
     if KIND == "process":
@@ -119,64 +128,86 @@ def made():
 
 if __name__ == "__main__":
     with made() as pool:
-        once(pool, 2)
-        found = {n: statistics.median(once(pool, n) for _ in range(3 if n > 100 else 7)) for n in SIZES}
-        print("RESULT" + json.dumps(found))
+        once(2)
+        serve(once)
 """
 
-
-Measured = dict[str, list[float]]
-
-
-def _run(python: str | Path, text: str, package: str, kind: str, place: Path, env: dict[str, str]) -> Measured:
-    """What a program measured; nothing if it takes too long."""
-    script = place / f"{package}_{kind}.py"
-    repeats = 3 if package == "millrace" and kind in IN_PROCESS else 1  # a minute and more for each of the others
-    filled = text.replace("PACKAGE", package).replace("KINDS", kind).replace("SIZES", repr(SIZES))
-    filled = filled.replace("REPEATS", repr(repeats))
-    script.write_text(filled)
-    call = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
-    if kind in ("dask", "process"):  # bare pools import the script again in their processes
-        call = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, {str(script)!r}]).returncode)"
-    try:
-        out = program(python, call, env, LIMIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return {}
-    found: Measured = json.loads(out.split("RESULT", 1)[1])
-    return found
-
-
-IN_PROCESS = ("called", "async", "thread")
+IN_PROCESS = ("called", "async", "thread", "mapped")
 NAMES = {
     "called": ("task called", "a function call"),
-    "thread": ("task submitted to threads", "bare ThreadPoolExecutor"),
     "async": ("async task, gathered", "bare asyncio.gather"),
+    "thread": ("task submitted to threads", "bare ThreadPoolExecutor"),
+    "mapped": ("task mapped over threads", "bare ThreadPoolExecutor.map"),
     "process": ("task submitted to 2 processes", "bare ProcessPoolExecutor"),
     "dask": ("task submitted to 2 Dask workers", "bare Dask client, each result fetched"),
 }
 
 
+def _turns(kind: str, place: Path, env: dict[str, str]) -> Iterator[tuple[int, str, Measured]]:
+    """The measurements of one kind, ours, the limit's and the peer's in turns."""
+    with ExitStack() as stack:
+
+        def contender(who: str, python: str | Path, text: str) -> Contender:
+            filled = text.replace("PACKAGE", who).replace("KINDS", kind)
+            return stack.enter_context(Contender(python, filled, place / f"{who}_{kind}.py", env, PATIENCE_SECONDS))
+
+        playing = {
+            "bare": contender("bare", sys.executable, BARE),
+            "millrace": contender("millrace", sys.executable, PROGRAM),
+        }
+        if kind in IN_PROCESS:
+            playing["prefect"] = contender("prefect", peer.python(), PROGRAM)
+        for n, rounds in ROUNDS.items():
+            last = n == max(ROUNDS)
+            for turn in range(rounds):
+                for who, one in playing.items():
+                    if who == "prefect" and last and turn != rounds // 2:
+                        continue
+                    if (found := one.measure(n)) is not None:
+                        yield n, who, found
+                    if who == "prefect" and last:
+                        one.close()  # what its server still has to do would be a load to the others
+                time.sleep(SETTLE_SECONDS if n > 1 else 0)
+
+
+def _medians(turns: Iterator[tuple[int, str, Measured]]) -> dict[tuple[str, int], Measured]:
+    every: dict[tuple[str, int], list[Measured]] = {}
+    for n, who, found in turns:
+        every.setdefault((who, n), []).append(found)
+    medians = {key: [statistics.median(column) for column in zip(*all_, strict=True)] for key, all_ in every.items()}
+    for key, all_ in every.items():
+        medians[key][3] = max(found[3] for found in all_)  # the peak grows in the first turn only
+    return medians
+
+
+def _rows(kind: str, found: dict[tuple[str, int], Measured]) -> Iterator[Row]:
+    what, limit = NAMES[kind]
+
+    def row(label: str, n: int, column: int, target: str, how: str) -> Row:
+        mine, its, bare = (found.get((who, n)) for who in ("millrace", "prefect", "bare"))
+        assert mine is not None, f"{label}: no answer within {PATIENCE_SECONDS} s"
+        return Row(label, mine[column], its and its[column], bare and bare[column], target, how)
+
+    for n in ROUNDS:
+        yield row(f"{what}, each of {n:,}", n, 0, "–", f"as the flow sees it; limit: {limit}")
+        yield row(f"… processor time, each of {n:,}", n, 1, "flat", "of the process, in the same span")
+        if n > 1:
+            yield row(f"… the whole flow run, each of {n:,}", n, 2, "–", "call to answer, all recorded")
+    most = max(ROUNDS)
+    yield row(f"… memory of each of {most:,} (KB)", most, 3, "–", "growth of the peak resident set")
+    grown = {
+        who: many[1] / few[1]
+        for who in ("millrace", "prefect", "bare")
+        if (many := found.get((who, most))) and (few := found.get((who, 10)))
+    }
+    how = "processor time of each of 10,000 / of each of 10; limit: " + limit
+    yield Row("… grows (times)", grown["millrace"], grown.get("prefect"), grown.get("bare"), "1", how)
+
+
 def rows(place: Path) -> list[Row]:
     """The table's rows."""
     env = peer.environment(place / "prefect", MILLRACE_HOME=str(place / "millrace"))
-    found: list[Row] = []
-    for kind, (what, limit) in NAMES.items():
-        ours = _run(sys.executable, PROGRAM, "millrace", kind, place, env)
-        bare = _run(sys.executable, BARE, "bare", kind, place, env)
-        theirs = _run(peer.python(), PROGRAM, "prefect", kind, place, env) if kind in IN_PROCESS else {}
-        for n in map(str, SIZES):
-            mine, its, count = ours[n], theirs.get(n, [None] * 4), f"{int(n):,}"
-            how = f"as the flow sees it; limit: {limit}"
-            found.append(Row(f"{what}, each of {count}", mine[0], its[0], bare[n], "flat", how))  # type: ignore[arg-type]
-            work = f"… processor time of the flow's process, each of {count}"
-            found.append(
-                Row(work, mine[1], its[1], None, "flat", "the same span; other work on the machine adds little")
-            )
-            whole = f"… the whole flow run, each of {count}"
-            found.append(Row(whole, mine[2], its[2], None, "flat", "call to answer, all recorded"))
-        most = str(SIZES[-1])
-        memory = f"… memory, KB for each of {SIZES[-1]:,} (not ms)"
-        how = "growth of the peak resident set of the flow's process"
-        found.append(Row(memory, ours[most][3], theirs.get(most, [None] * 4)[3], None, "flat", how))
-    subprocess.run([sys.executable, "-m", "millrace", "down"], env=env, check=False, capture_output=True)
-    return found
+    try:
+        return [row for kind in NAMES for row in _rows(kind, _medians(_turns(kind, place, env)))]
+    finally:
+        subprocess.run([sys.executable, "-m", "millrace", "down"], env=env, check=False, capture_output=True)

@@ -11,8 +11,10 @@ import pytest
 
 from millrace import flow, task
 from millrace.client.synchronous import Client
+from millrace.engine.effects import Step
+from millrace.engine.endings import Ending
 from millrace.engine.futures import TaskFuture
-from millrace.engine.states import Completed
+from millrace.schema.states import StateType
 
 
 def test_who_stops_awaiting_a_future_leaves_it_as_it_was(client: Client) -> None:
@@ -48,12 +50,12 @@ def test_many_threads_wait_for_one_future_and_each_is_told_once(client: Client) 
     for _ in range(100):
         future.wait(0)  # leaves nothing behind
     assert len(future._callbacks) <= 9
-    future._set(Completed(data=5))
-    future._set(Completed(data=6))  # the first one holds
+    future._set(Ending(Step(StateType.COMPLETED, "Completed"), 5))
+    future._set(Ending(Step(StateType.COMPLETED, "Completed"), 6))  # the first one holds
     future.add_done_callback(told.append)
     for thread in threads:
         thread.join(60)
-    assert got == [5] * 8 and told == [future, future] and future._callbacks == []
+    assert got == [5] * 8 and told == [future, future] and future._callbacks == ()
 
 
 def test_a_callback_that_raises_keeps_no_other_from_its_turn(client: Client, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,6 +68,6 @@ def test_a_callback_that_raises_keeps_no_other_from_its_turn(client: Client, cap
     future.add_done_callback(bad)
     future.add_done_callback(told.append)
     with caplog.at_level(logging.ERROR):
-        future._set(Completed(data=1))
+        future._set(Ending(Step(StateType.COMPLETED, "Completed"), 1))
     assert told == [future] and future.result() == 1
     assert "ValueError: mine" in caplog.text

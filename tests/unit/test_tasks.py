@@ -12,12 +12,13 @@ import pytest
 
 from millrace import Task, flow, task, unmapped
 from millrace.engine.effects import Step
+from millrace.engine.endings import Ending
 from millrace.engine.futures import TaskFuture
 from millrace.engine.inputs import UpstreamFailed, find, resolve, result_of_upstream, settle
 from millrace.engine.interrupts import Stoppable, TimeLimitReached, limited
 from millrace.engine.logs import Spool, ship, ship_remaining
 from millrace.engine.runners import InlineTaskRunner, TaskRunner, ThreadPoolTaskRunner
-from millrace.engine.states import Completed, Failed
+from millrace.engine.states import Completed, Failed, RunState
 from millrace.engine.task_events import TaskClock, TaskFacts, event_of
 from millrace.errors import InvalidInput, ParameterError, RunCancelled
 from millrace.schema.fields import now
@@ -66,9 +67,9 @@ def test_map_says_what_is_wrong() -> None:
         add.map([1, 2], [1, 2, 3])
 
 
-def ended(state: object) -> TaskFuture[object]:
+def ended(state: RunState) -> TaskFuture[object]:
     future: TaskFuture[object] = TaskFuture(uuid4(), "a-task")
-    future._set(state)  # type: ignore[arg-type]
+    future._set(Ending(Step(state.type, state.name, state.message), state._value, state._error))
     return future
 
 
@@ -121,7 +122,7 @@ def test_a_waiting_task_takes_no_thread() -> None:
 
     def work() -> None:
         order.append("first")
-        first._set(Completed())
+        first._set(Ending(Step(StateType.COMPLETED, "Completed")))
 
     used.execute(work, [])
     used.close()

@@ -8,15 +8,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.crews import place_given_back
+from millrace.engine.endings import Ending
 from millrace.engine.interrupts import SLICE
-from millrace.engine.states import RunState
 from millrace.schema.states import State, StateType
 
 T = TypeVar("T")
@@ -50,8 +49,8 @@ class TaskFuture(Generic[T]):
     def __init__(self, task_run_id: UUID, name: str) -> None:
         self.task_run_id = task_run_id
         self.name = name
-        self._ended: RunState | None = None
-        self._callbacks: list[Callable[[], object]] = []
+        self._ended: Ending | None = None
+        self._callbacks: tuple[Callable[[], object], ...] = ()
         self._peek: Callable[[], State] | None = None
 
     def __repr__(self) -> str:
@@ -62,7 +61,7 @@ class TaskFuture(Generic[T]):
         """The state it is in now: Pending, Running, AwaitingRetry, or the final one."""
         peek = self._peek
         if self._ended is not None:
-            return self._ended
+            return self._ended.state
         return State(type=StateType.PENDING) if peek is None else peek()
 
     def done(self) -> bool:
@@ -98,8 +97,8 @@ class TaskFuture(Generic[T]):
                         if TaskRunContext.get() is None:
                             run.stoppable.check_suspension()
         finally:
-            with _lock, suppress(ValueError):
-                self._callbacks.remove(ended.set)
+            with _lock:
+                self._callbacks = tuple(call for call in self._callbacks if call != ended.set)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> T:
         """What the task returned.
@@ -132,15 +131,15 @@ class TaskFuture(Generic[T]):
     def _call_at_end(self, call: Callable[[], object]) -> None:
         with _lock:
             if self._ended is None:
-                self._callbacks.append(call)
+                self._callbacks = (*self._callbacks, call)
                 return
         _called(call)
 
-    def _set(self, state: RunState) -> None:
+    def _set(self, ending: Ending) -> None:
         with _lock:
             if self._ended is None:
-                self._ended = state
-            calls, self._callbacks = self._callbacks, []
+                self._ended = ending
+            calls, self._callbacks = self._callbacks, ()
         self._peek = None
         for call in calls:
             _called(call)

@@ -13,30 +13,29 @@ from typing import Any
 
 from millrace.engine import tracing
 from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.endings import Ending
 from millrace.engine.futures import TaskFuture
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner, chosen_runner, forget_choice
-from millrace.engine.states import RunState, error_of
+from millrace.engine.states import error_of
 from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_runs import TaskRunSession
 from millrace.engine.tracebacks import own
-from millrace.schema.states import StateType
 
 
-def conclude(state: RunState, return_state: bool) -> Any:
-    """What a call gives for a final state: its value, or its exception is raised.
+def conclude(ending: Ending, return_state: bool) -> Any:
+    """What a call gives for how its task ended: the value, or the exception is raised.
 
     Args:
-        state: the final state.
-        return_state: give the state instead.
+        ending: of the task run.
+        return_state: give the final state instead.
     """
-    if state._error is not None and not isinstance(state._error, Exception):
-        raise own(state._error)  # an interrupt goes on to whoever called
+    if ending.error is not None and not isinstance(ending.error, Exception):
+        raise own(ending.error)  # an interrupt goes on to whoever called
     if return_state:
-        return state
-    if state.type is StateType.COMPLETED:
-        return state._value if state._has_value else state.result()
-    error = state.result(raise_on_failure=False)
-    raise own(error)
+        return ending.state
+    if ending.completed:
+        return ending.result()
+    raise own(ending.result(raise_on_failure=False))
 
 
 def run_task(call: TaskCall, *, return_state: bool = False) -> Any:
@@ -81,16 +80,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_default_runner.cache_clear)
 
 
-def _softened(state: RunState) -> BaseException | None:
+def _softened(ending: Ending) -> BaseException | None:
     """What ended a submitted task if it was no failure; its future tells of it by an exception that can be caught.
 
     `sys.exit` in a task, or an interrupt raised there, ends that task: whoever waits for it decides what else ends.
     """
-    left = state._error
+    left = ending.error
     if not isinstance(left, KeyboardInterrupt | SystemExit):
         return None
-    state._error = error_of(state)
-    state._error.__cause__ = left
+    ending.error = error_of(ending.state)
+    ending.error.__cause__ = left
+    ending.state._error = ending.error
     return left
 
 
@@ -119,15 +119,15 @@ def submit_task(call: TaskCall) -> TaskFuture[Any]:
         try:
             if flow is not None and session.stoppable is not None:
                 flow.children.add(session.stoppable)
-            state = asyncio.run(session.arun()) if own_loop else session.run()
+            ending = asyncio.run(session.arun()) if own_loop else session.run()
         except BaseException as error:  # the future must end whatever happens
-            state = session.lost(error)
+            ending = session.lost(error)
         finally:
             if flow is not None and session.stoppable is not None:
                 flow.children.discard(session.stoppable)
         future.name = session.context.name
-        left = _softened(state)
-        future._set(state)
+        left = _softened(ending)
+        future._set(ending)
         if isinstance(left, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise left  # somebody pressed Ctrl-C while a task ran in place
 

@@ -50,6 +50,15 @@ class TaskFacts:
     flow_run_running: int = 0
     version: str | None = None
 
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """The flow run's id, if there is one."""
+        return self.flow_run[0] if self.flow_run else None
+
+    def state(self, step: Step) -> State:
+        """One of its states as the wire has it."""
+        return state_of(step, self.id, self.flow_run_id)
+
 
 @dataclass(slots=True)
 class TaskClock:
@@ -145,12 +154,17 @@ def _task_run(facts: TaskFacts, clock: TaskClock) -> dict[str, Any]:
     return found
 
 
-def state_of(facts: TaskFacts, step: Step, kind: type[S] = State) -> S:  # type: ignore[assignment]
-    """A state of a task run as the wire has it, made without checks: this is the path of every task."""
+def state_of(
+    step: Step,
+    task_run_id: UUID | None,
+    flow_run_id: UUID | None,
+    kind: type[S] = State,  # type: ignore[assignment]
+) -> S:
+    """A state of a task run as the wire has it, made without checks: this is the path of many tasks."""
     details = unchecked(
         StateDetails,
-        task_run_id=facts.id,
-        flow_run_id=facts.flow_run[0] if facts.flow_run else None,
+        task_run_id=task_run_id,
+        flow_run_id=flow_run_id,
         scheduled_time=step.scheduled_time,
     )
     return unchecked(
@@ -172,11 +186,11 @@ def task_run_of(facts: TaskFacts, clock: TaskClock) -> TaskRun:
         facts: the task run.
         clock: its clock at the state it is in.
     """
-    state = state_of(facts, clock.last) if clock.last is not None else None
+    state = facts.state(clock.last) if clock.last is not None else None
     fields = {key: value for key, value in _task_run(facts, clock).items() if value is not None}
     return TaskRun(
         id=facts.id,
-        flow_run_id=facts.flow_run[0] if facts.flow_run else None,
+        flow_run_id=facts.flow_run_id,
         state=state,
         state_id=state.id if state else None,
         state_type=state.type if state else None,

@@ -15,13 +15,14 @@ from typing import Any
 
 from millrace.engine import protocol, tracing
 from millrace.engine.async_generators import AsyncItems, arun_items
+from millrace.engine.calls import conclude
 from millrace.engine.effects import Conversation, Step
 from millrace.engine.futures import wait
 from millrace.engine.generators import Items, Try, run_items
 from millrace.engine.inputs import settle
 from millrace.engine.interrupts import Stoppable
 from millrace.engine.states import Outcome, RunState
-from millrace.engine.submission import conclude, leave_if_suspended
+from millrace.engine.submission import leave_if_suspended
 from millrace.engine.tag_slots import tag_slots
 from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_runs import TaskRunSession
@@ -75,7 +76,7 @@ class TaskCourse:
 
     def ended(self, ending: tuple[Step, Outcome]) -> RunState:
         """The final state."""
-        return self.session.ending(*ending)
+        return self.session.ending(*ending).state
 
     @contextmanager
     def recorded(self) -> Iterator[None]:

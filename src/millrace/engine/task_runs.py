@@ -17,6 +17,7 @@ from millrace.engine.crews import place_given_back
 from millrace.engine.declared import listed, refuse_coroutine
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Call, Effect, Hit, Keep, Look, Record, Sleep, Step, Tell, Weigh
+from millrace.engine.endings import Ending
 from millrace.engine.errands import Carrier, Errand
 from millrace.engine.futures import wait
 from millrace.engine.inputs import Dependencies, UpstreamFailed, resolve, result_of_upstream, wait_for_all
@@ -26,10 +27,10 @@ from millrace.engine.locks import PAUSE_SECONDS
 from millrace.engine.logs import prints_logged
 from millrace.engine.recorder import recorder
 from millrace.engine.secrecy import masked
-from millrace.engine.states import Failed, Outcome, RunState, of_interruption, run_state, text_of
+from millrace.engine.states import Failed, Outcome, of_interruption, run_state, text_of
 from millrace.engine.tag_slots import tag_slots
 from millrace.engine.task_calls import TaskCall
-from millrace.engine.task_events import NEVER, TaskFacts, event_of, state_of, task_run_of
+from millrace.engine.task_events import NEVER, TaskFacts, event_of, task_run_of
 from millrace.engine.task_results import TaskResult, persists
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
@@ -112,7 +113,7 @@ class TaskRunSession:
 
     def state(self) -> State:
         """The state it is in now."""
-        return state_of(self.facts, self.clock.last) if self.clock.last else State(type=StateType.PENDING)
+        return self.facts.state(self.clock.last) if self.clock.last else State(type=StateType.PENDING)
 
     # -- effects
 
@@ -202,7 +203,7 @@ class TaskRunSession:
             return [(condition, (self.task, self.model(), Failed(data=effect.error)))]
         if isinstance(effect, Tell):
             has = effect.step.type is StateType.COMPLETED
-            state = run_state(state_of(self.facts, effect.step), effect.value, effect.error, has_value=has)
+            state = run_state(self.facts.state(effect.step), effect.value, effect.error, has_value=has)
             return [(hook, (self.task, self.model(), state)) for hook in self.task.hooks(effect.step.type)]
         raise TypeError(f"a task run cannot {effect!r}")
 
@@ -286,8 +287,8 @@ class TaskRunSession:
 
     # -- the whole
 
-    def upstream(self) -> RunState | None:
-        """Takes the values of the futures among the arguments; a state to end with if one of them has none."""
+    def upstream(self) -> Ending | None:
+        """Takes the values of the futures among the arguments; an ending if one of them has none."""
         if not self.needs.marked and not callable(self.task.task_run_name):
             return None
         try:
@@ -303,11 +304,11 @@ class TaskRunSession:
             return self._early(Step(StateType.FAILED, "Failed", text_of(error)), error)
         return None
 
-    def _early(self, step: Step, error: BaseException) -> RunState:
+    def _early(self, step: Step, error: BaseException) -> Ending:
         self.record(Record(step, 0, error))
         return self.ending(step, Outcome(step.type, step.name, step.message, error=error))
 
-    def run(self) -> RunState:
+    def run(self) -> Ending:
         """Runs it to its end here."""
         early = self.upstream()
         if early is not None:
@@ -320,7 +321,7 @@ class TaskRunSession:
         except SLOTLESS as error:
             return self.broken(error)
 
-    def _run(self) -> RunState:
+    def _run(self) -> Ending:
         try:
             return self.ending(*drive(protocol.task_run(self.plan()), self.perform))
         except BaseException as error:
@@ -328,7 +329,7 @@ class TaskRunSession:
         finally:
             self.close()
 
-    async def arun(self) -> RunState:
+    async def arun(self) -> Ending:
         """The same for a coroutine."""
         if any(not future.done() for future in self.needs.futures):
             await asyncio.to_thread(wait, self.needs.futures)
@@ -343,7 +344,7 @@ class TaskRunSession:
         except SLOTLESS as error:
             return self.broken(error)
 
-    async def _arun(self) -> RunState:
+    async def _arun(self) -> Ending:
         try:
             return self.ending(*await adrive(protocol.task_run(self.plan()), self.aperform))
         except BaseException as error:
@@ -351,8 +352,8 @@ class TaskRunSession:
         finally:
             self.close()
 
-    def broken(self, error: BaseException) -> RunState:
-        """The final state when something around the conversation went wrong: its slots, or itself."""
+    def broken(self, error: BaseException) -> Ending:
+        """The ending when something around the conversation went wrong: its slots, or itself."""
         if not isinstance(error, SLOTLESS):
             return self.lost(error)
         kind = StateType.CANCELLED if isinstance(error, RunCancelled) else StateType.FAILED
@@ -367,18 +368,17 @@ class TaskRunSession:
         if self.result is not None:
             self.result.release()
 
-    def lost(self, error: BaseException) -> RunState:
-        """The final state when the conversation itself broke off."""
+    def lost(self, error: BaseException) -> Ending:
+        """The ending when the conversation itself broke off."""
         outcome = of_interruption(error)
         return self._early(Step(outcome.type, outcome.name, outcome.message), error)
 
-    def ending(self, step: Step, outcome: Outcome) -> RunState:
-        """The final state, with value and exception."""
-        state = state_of(self.facts, step, RunState)
-        state._value, state._error, state._has_value = outcome.value, outcome.error, step.type is StateType.COMPLETED
+    def ending(self, step: Step, outcome: Outcome) -> Ending:
+        """How it ended, with value and exception."""
+        found = Ending(step, outcome.value, outcome.error, self.context.id, self.facts.flow_run_id)
         if self.result is not None and step.data is not None:
-            state.stored_in(self.result.store, keep_value=self.task.cache_result_in_memory)
-        return state
+            found.store, found.in_memory = self.result.store, self.task.cache_result_in_memory
+        return found
 
 
 def _role(effect: Effect) -> str:
