@@ -17,7 +17,8 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 def serve(once):
-    """Answers each number on a line: milliseconds and kilobytes for each of so many."""
+    """Says that it is ready; then answers each number on a line: milliseconds and kilobytes for each of so many."""
+    print("RESULT[]", flush=True)
     for line in sys.stdin:
         n = int(line)
         gc.collect()
@@ -54,6 +55,7 @@ class Contender:
             )
 
     def __enter__(self) -> Self:
+        self._answer()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -67,10 +69,15 @@ class Contender:
         """
         if self.out:
             return None
-        asked, told = self._process.stdin, self._process.stdout
-        assert asked is not None and told is not None
+        asked = self._process.stdin
+        assert asked is not None
         asked.write(b"%d\n" % n)
         asked.flush()
+        return self._answer()
+
+    def _answer(self) -> Measured | None:
+        told = self._process.stdout
+        assert told is not None
         while select.select([told], [], [], self._patience)[0]:
             line = told.readline()
             if not line:

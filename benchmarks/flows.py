@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
+import statistics
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import peer
-from benchmarks.measure import Row, median_ms, program
+from benchmarks.contender import Contender, Measured
+from benchmarks.measure import Row
+
+ROUNDS = 5
+TASKS = 200
+PATIENCE_SECONDS = 300
 
 PROGRAM = """
-import json, statistics, time
+import asyncio
 from PACKAGE import flow, task
 
 @flow
 def empty():
+    return None
+
+@flow
+async def empty_async():
     return None
 
 @task
@@ -27,101 +34,114 @@ def one(x):
 
 @flow
 def submitted(n):
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     sum(future.result() for future in [one.submit(i) for i in range(n)])
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - worked
 
 @flow
 def called(n):
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     sum(one(i) for i in range(n))
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - worked
 
-empty()
-times = []
-for _ in range(REPEATS):
-    start = time.perf_counter(); empty(); times.append(time.perf_counter() - start)
-found = {"empty": 1000 * statistics.median(times)}
-for name, run in (("submitted", submitted), ("called", called)):
-    run(2)
-    inside, whole = [], []
-    for _ in range(3):
-        start = time.perf_counter(); inside.append(run(200)); whole.append(time.perf_counter() - start)
-    found[name] = 1000 * statistics.median(inside) / 200
-    found[name + " whole"] = 1000 * statistics.median(whole)
-print("RESULT" + json.dumps(found))
+def again(n):
+    start, worked = time.perf_counter(), time.process_time()
+    for _ in range(n):
+        empty() if KIND == "empty" else asyncio.run(empty_async())
+    return time.perf_counter() - start, time.process_time() - worked
+
+KIND = "KINDS"
+once = {"submitted": submitted, "called": called}.get(KIND, again)
+once(2)
+serve(once)
 """
 
+BARE = """
+import concurrent.futures, sqlite3
 
-def _run(python: str | Path, package: str, repeats: int, env: dict[str, str]) -> dict[str, float]:
-    out = program(python, PROGRAM.replace("PACKAGE", package).replace("REPEATS", str(repeats)), env)
-    found: dict[str, float] = json.loads(out.split("RESULT", 1)[1])
-    return found
+KIND = "KINDS"
+pool = concurrent.futures.ThreadPoolExecutor()
+database = sqlite3.connect("PLACE", isolation_level=None)
+database.execute("PRAGMA journal_mode=WAL")
+database.execute("PRAGMA synchronous=FULL")
+database.execute("CREATE TABLE IF NOT EXISTS t (x)")
+
+def work(n):
+    if KIND == "submitted":
+        sum(future.result() for future in [pool.submit(abs, i) for i in range(n)])
+    elif KIND == "called":
+        sum(abs(i) for i in range(n))
+    else:
+        for _ in range(2 * n):
+            database.execute("INSERT INTO t VALUES (1)")
+
+def once(n):
+    start, worked = time.perf_counter(), time.process_time()
+    work(n)
+    return time.perf_counter() - start, time.process_time() - worked
+
+once(2)
+serve(once)
+"""
+
+KINDS = {
+    "empty": ("empty flow, called again and again", "≤ 10 ms, ≥ 100 ×", "limit: two durable commits"),
+    "async": ("empty async flow, awaited again and again", "≤ 10 ms, ≥ 100 ×", "limit: two durable commits"),
+    "submitted": (
+        f"task.submit(…).result(), of {TASKS}",
+        "≤ 0.3 ms, ≥ 50 ×",
+        "as the flow sees it; limit: the bare executor",
+    ),
+    "called": (f"task called in sequence, of {TASKS}", "≤ 0.2 ms", "as the flow sees it; limit: a function call"),
+}
 
 
-def _two_commits(place: Path) -> float:
-    with sqlite3.connect(place / "limit.db", isolation_level=None) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute("CREATE TABLE t (x)")
+def _medians(kind: str, place: Path, env: dict[str, str]) -> dict[str, Measured]:
+    texts = {
+        "bare": (sys.executable, BARE.replace("PLACE", str(place / "limit.db"))),
+        "millrace": (sys.executable, PROGRAM),
+        "prefect": (peer.python(), PROGRAM),
+    }
+    found: dict[str, list[Measured]] = {who: [] for who in texts}
+    with ExitStack() as stack:
+        playing = {
+            who: stack.enter_context(
+                Contender(
+                    python,
+                    text.replace("PACKAGE", who).replace("KINDS", kind),
+                    place / f"{who}_{kind}.py",
+                    env,
+                    PATIENCE_SECONDS,
+                )
+            )
+            for who, (python, text) in texts.items()
+        }
+        for _ in range(ROUNDS):
+            for who, one in playing.items():
+                few = 1 if who == "prefect" else 10  # an empty flow of the peer's takes a second
+                measured = one.measure(few if kind in ("empty", "async") else TASKS)
+                if measured is not None:
+                    found[who].append(measured)
+    return {who: [statistics.median(column) for column in zip(*all_, strict=True)] for who, all_ in found.items()}
 
-        def twice() -> None:
-            for _ in range(2):
-                database.execute("INSERT INTO t VALUES (1)")
 
-        return median_ms(twice, 200)
+def _rows(kind: str, found: dict[str, Measured]) -> list[Row]:
+    what, target, how = KINDS[kind]
+
+    def row(label: str, column: int, times: int, target: str, how: str) -> Row:
+        ours, theirs, bare = ([times * each for each in found[who]] for who in ("millrace", "prefect", "bare"))
+        return Row(label, ours[column], theirs[column] if theirs else None, bare[column], target, how)
+
+    made = [row(what, 0, 1, target, how), row("… processor time of it", 1, 1, "–", "of the process that calls")]
+    if kind not in ("empty", "async"):
+        made.append(row(f"flow of {TASKS} {kind} tasks, all recorded", 2, TASKS, "–", "call to answer"))
+    return made
 
 
 def rows(place: Path) -> list[Row]:
     """The table's rows."""
     env = peer.environment(place / "prefect", MILLRACE_HOME=str(place / "millrace"))
-    ours = _run(sys.executable, "millrace", 50, env)
-    subprocess.run([sys.executable, "-m", "millrace", "down"], env=env, check=False, capture_output=True)
-    theirs = _run(peer.python(), "prefect", 5, env)
-    with ThreadPoolExecutor() as pool:
-        start = time.perf_counter()
-        sum(future.result() for future in [pool.submit(abs, i) for i in range(10_000)])
-        submit = 1000 * (time.perf_counter() - start) / 10_000
-    call = median_ms(lambda: [abs(i) for i in range(200)], 50) / 200
-    return [
-        Row(
-            "empty flow, called again and again",
-            ours["empty"],
-            theirs["empty"],
-            _two_commits(place),
-            "≤ 10 ms, ≥ 100 ×",
-            "limit: two durable commits",
-        ),
-        Row(
-            "task.submit(…).result(), of 200",
-            ours["submitted"],
-            theirs["submitted"],
-            submit,
-            "≤ 0.3 ms, ≥ 50 ×",
-            "as the flow sees it; limit: the bare executor",
-        ),
-        Row(
-            "flow of 200 submitted tasks, all recorded",
-            ours["submitted whole"],
-            theirs["submitted whole"],
-            200 * submit,
-            "–",
-            "call to answer",
-        ),
-        Row(
-            "task called in sequence, of 200",
-            ours["called"],
-            theirs["called"],
-            call,
-            "≤ 0.2 ms",
-            "as the flow sees it; limit: a function call",
-        ),
-        Row(
-            "flow of 200 called tasks, all recorded",
-            ours["called whole"],
-            theirs["called whole"],
-            200 * call,
-            "–",
-            "call to answer",
-        ),
-    ]
+    try:
+        return [row for kind in KINDS for row in _rows(kind, _medians(kind, place, env))]
+    finally:
+        subprocess.run([sys.executable, "-m", "millrace", "down"], env=env, check=False, capture_output=True)

@@ -186,8 +186,11 @@ def task_event(task: UUID, run: UUID, name: str, kind: str, occurred: Any, **tol
     )
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "in one batch"])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 2, 1)])
-def test_task_runs_come_from_events_in_any_order(db: Database, clock: Clock, order: tuple[int, ...]) -> None:
+def test_task_runs_come_from_events_in_any_order(
+    db: Database, clock: Clock, order: tuple[int, ...], together: bool
+) -> None:
     task, run, start = new_id(), new_id(), clock.now
     sent = [
         task_event(task, run, "Pending", "PENDING", start),
@@ -204,8 +207,8 @@ def test_task_runs_come_from_events_in_any_order(db: Database, clock: Clock, ord
             end_time=(start + timedelta(seconds=3)).isoformat(),
         ),
     ]
-    for index in order:
-        db.write(lambda tx, index=index: events.append(tx, [sent[index]]))
+    for batch in [list(order)] if together else [[index] for index in order]:
+        db.write(lambda tx, batch=batch: events.append(tx, [sent[index] for index in batch]))
     seen = db.read(lambda tx: task_runs.read(tx, task))
     assert (seen.state_name, seen.state_id, seen.flow_run_id) == ("Completed", sent[2].id, run)
     assert (seen.run_count, seen.total_run_time, seen.task_key) == (1, 2.0, "double")
@@ -213,6 +216,20 @@ def test_task_runs_come_from_events_in_any_order(db: Database, clock: Clock, ord
     assert db.read(lambda tx: task_runs.count(tx, TaskRunQuery())) == 1
     stored = db.read(lambda tx: events.after(tx, 0, flow_run_id=run, limit=10))
     assert [event.id for event in stored] == [sent[i].id for i in dict.fromkeys(order)]
+
+
+def test_of_the_states_of_one_batch_the_last_good_one_counts(db: Database, clock: Clock) -> None:
+    first, second, run = new_id(), new_id(), new_id()
+    bad = task_event(first, run, "Completed", "NONSENSE", clock.now + timedelta(seconds=1))
+    sent = [
+        task_event(first, run, "Running", "RUNNING", clock.now),
+        bad,
+        task_event(second, run, "Running", "RUNNING", clock.now),
+        task_event(second, run, "Completed", "COMPLETED", clock.now),
+    ]
+    assert db.write(lambda tx: events.append(tx, sent)) == sent
+    seen = [db.read(lambda tx, id=id: task_runs.read(tx, id)).state_name for id in (first, second)]
+    assert seen == ["Running", "Completed"]
 
 
 def test_events_that_make_no_sense_are_kept_but_make_no_task_run(db: Database, clock: Clock) -> None:
