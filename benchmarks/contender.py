@@ -16,16 +16,27 @@ import gc, json, resource, sys, time
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
+collected = 0.0
+
+def note(phase, info):
+    """Sums what the collector of garbage costs."""
+    global collected
+    collected += time.thread_time() if phase == "stop" else -time.thread_time()
+
+gc.callbacks.append(note)
+
 def serve(once):
     """Says that it is ready; then answers each number on a line: milliseconds and kilobytes for each of so many."""
+    global collected
     print("RESULT[]", flush=True)
     for line in sys.stdin:
         n = int(line)
         gc.collect()
+        collected = 0.0
         before, start = peak(), time.perf_counter()
         spent, worked = once(n)
         whole = time.perf_counter() - start
-        found = [1000 * spent / n, 1000 * worked / n, 1000 * whole / n, (peak() - before) / n]
+        found = [1000 * spent / n, 1000 * worked / n, 1000 * whole / n, (peak() - before) / n, 1000 * collected / n]
         print("RESULT" + json.dumps(found), flush=True)
 '''
 """What a program begins with. `once(n)` gives the seconds of a span and of processor time in it."""
@@ -62,7 +73,10 @@ class Contender:
         self.close()
 
     def measure(self, n: int) -> Measured | None:
-        """Span, processor time and whole duration in milliseconds and memory in KB, for each of n; None if it is out.
+        """What each of n costs; None if it is out.
+
+        Milliseconds of the span, of processor time in it, and of the whole; KB of memory; milliseconds of the collector
+        of garbage in the whole.
 
         Args:
             n: of how many.

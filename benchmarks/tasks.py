@@ -14,7 +14,7 @@ from benchmarks import peer
 from benchmarks.contender import Contender, Measured
 from benchmarks.measure import Row
 
-ROUNDS = {1: 7, 10: 7, 10_000: 3}
+ROUNDS = {1: 7, 10: 7, 100: 5, 10_000: 3}
 """How often each is measured, in turns. The peer and Dask need a minute for 10,000 tasks: there they get one."""
 PATIENCE_SECONDS = 300
 SETTLE_SECONDS = 1.0
@@ -196,13 +196,21 @@ def _rows(kind: str, found: dict[tuple[str, int], Measured]) -> Iterator[Row]:
             yield row(f"… the whole flow run, each of {n:,}", n, 2, "–", "call to answer, all recorded")
     most = max(ROUNDS)
     yield row(f"… memory of each of {most:,} (KB)", most, 3, "–", "growth of the peak resident set")
+    how = "processor time of garbage collection in the whole run: more objects are alive"
+    yield row(f"… the collector's part, each of {most:,}", most, 4, "–", how)
+    for few in (10, 100):
+        yield _grown(found, few, limit)
+
+
+def _grown(found: dict[tuple[str, int], Measured], few: int, limit: str) -> Row:
+    most = max(ROUNDS)
     grown = {
-        who: many[1] / few[1]
+        who: many[1] / less[1]
         for who in ("millrace", "prefect", "bare")
-        if (many := found.get((who, most))) and (few := found.get((who, 10))) and few[1]
+        if (many := found.get((who, most))) and (less := found.get((who, few))) and less[1]
     }
-    how = "processor time of each of 10,000 / of each of 10; limit: " + limit
-    yield Row("… grows (times)", grown["millrace"], grown.get("prefect"), grown.get("bare"), "1", how)
+    how = f"processor time of each of {most:,} / of each of {few}; limit: {limit}"
+    return Row(f"… grows from {few} (times)", grown["millrace"], grown.get("prefect"), grown.get("bare"), "1", how)
 
 
 def rows(place: Path) -> list[Row]:
