@@ -41,6 +41,9 @@ if ! docker image inspect "$image" >/dev/null 2>&1; then
   # the certificates that this machine trusts, so that pip works in it where pip works here
   cp /etc/ssl/certs/ca-certificates.crt "$root/root/etc/ssl/certs/ca-certificates.crt"
   ln -s python3 "$root/root/usr/bin/python"
+  # half of it is what nobody reads, and each test that pushes packs all of it
+  find "$root/root/var/cache/apt" "$root/root/var/lib/apt/lists" -type f -delete
+  rm -rf "$root/root/usr/share/doc" "$root/root/usr/share/man" "$root/root/usr/share/locale"
   tar -C "$root/root" -c . | docker import \
     --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_BREAK_SYSTEM_PACKAGES=1 LANG=C.UTF-8' - "$image" >&2
   rm -rf "$root"

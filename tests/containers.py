@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import tempfile
 import tomllib
 from functools import lru_cache
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import pytest
 
 import needs
 
@@ -86,6 +88,20 @@ def image() -> str:
         tag = f"millrace-test:{digest.hexdigest()[:16]}"
         _built(place, tag)
         return tag
+
+
+def share_wheels(home: Path, temporary: pytest.TempPathFactory) -> None:
+    """Let a data directory have the wheels that other tests of this session built from the same source.
+
+    Args:
+        home: the data directory, before an image is built.
+        temporary: of the session.
+    """
+    base = temporary.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheels"
+    place.mkdir(exist_ok=True)
+    (home / "cache").mkdir(exist_ok=True)
+    (home / "cache" / "wheels").symlink_to(place)
 
 
 if __name__ == "__main__":

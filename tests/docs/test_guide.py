@@ -45,9 +45,13 @@ def _forget_images(host: str) -> None:
 
 @pytest.fixture
 def reader(
-    exports: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    exports: dict[str, str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Reader]:
     home = Path(tempfile.mkdtemp(prefix="mr-"))  # short: the path of a socket has at most a hundred bytes
+    containers.share_wheels(home, tmp_path_factory)
     monkeypatch.setenv("MILLRACE_HOME", str(home))
     for name in ("MILLRACE_API_URL", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -64,7 +68,7 @@ def reader(
     finally:
         found.close()
         stop_embedded()
-        for container in containers.engine().containers.list(all=True, filters={"label": RUN_LABEL}):
+        for container in containers.engine().containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True):
             if str(home) in str(container.attrs.get("HostConfig", {}).get("Binds")):
                 container.remove(force=True)
         shutil.rmtree(home, ignore_errors=True)

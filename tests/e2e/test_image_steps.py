@@ -87,9 +87,10 @@ deployments:
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+def yard(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     base = containers.dependencies()
     for yard in open_yard(tmp_path, monkeypatch, MILLRACE_DOCKER_BASE_IMAGE=base):
+        containers.share_wheels(yard.home, tmp_path_factory)
         template = template_of(DockerKind)
         yard.client.create_work_pool(WorkPoolCreate(name=POOL, type="docker", base_job_template=template))
         monkeypatch.chdir(yard.code)
@@ -97,7 +98,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
         (yard.code / "flows/etl.py").write_text(SCRIPT)
         yield yard
         client = containers.engine()
-        for container in client.containers.list(all=True, filters={"label": RUN_LABEL}):
+        for container in client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True):
             if str(yard.home) in str(container.attrs.get("HostConfig", {}).get("Binds")):
                 container.remove(force=True)
         for image in client.images.list():

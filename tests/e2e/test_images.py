@@ -75,6 +75,7 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
         for yard in open_yard(tmp_path_factory.mktemp("harbour"), patch, **given):
             harbour = Harbour(yard.home, yard.code)
             harbour.processes, harbour.images = yard.processes, []
+            containers.share_wheels(harbour.home, tmp_path_factory)
             for name, kind in ((POOL, DockerKind), ("plain", ProcessKind)):
                 harbour.client.create_work_pool(
                     WorkPoolCreate(name=name, type=kind.type, base_job_template=template_of(kind))
