@@ -1,16 +1,12 @@
-"""Timing and the table of results."""
+"""Timing, and a row of results."""
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 
@@ -78,35 +74,3 @@ def program(python: str | Path, text: str, env: dict[str, str] | None = None, ti
     if done.returncode:
         raise RuntimeError(f"{text[:200]}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
     return done.stdout
-
-
-def machine() -> str:
-    """Where this ran."""
-    model = ""
-    with open("/proc/cpuinfo") as file:
-        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
-    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    return f"{os.cpu_count()} cores, {model or platform.processor()}, {system}"
-
-
-def markdown(rows: Iterable[Row], versions: dict[str, str]) -> str:
-    """The page of results."""
-    head = ["what", "ours (ms)", "peer (ms)", "peer / ours", "limit (ms)", "target", "how"]
-    lines = [
-        "# Results",
-        "",
-        f"Medians of one run on one machine ({machine()}); absolute times are not to be compared between machines.",
-        "Written by `make bench`. Versions: "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + ".",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-    ]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def our_versions() -> dict[str, str]:
-    """What we measured with."""
-    return {"millrace": version("millrace"), "python": sys.version.split()[0]}
