@@ -12,6 +12,12 @@ from importlib.metadata import version
 from benchmarks import peer
 from benchmarks.measure import Row, program
 
+_PREFACE = """\
+# Results
+
+Written by `make bench`, or one table by `python -m benchmarks NAME`. Medians; what a row compares was measured in one run
+on one machine. Absolute times are not to be compared between machines, nor between tables of different loads.
+"""
 _HEAD = ["what", "ours (ms)", "peer (ms)", "peer / ours", "limit (ms)", "target", "how"]
 
 
@@ -21,13 +27,7 @@ def page(tables: Mapping[str, str]) -> str:
     Args:
         tables: by the name of the benchmark, in the order of the page.
     """
-    text = (
-        "# Results\n\n"
-        "Written by `make bench`, or one table by `python -m benchmarks NAME`. Medians; what a row compares was measured in\n"
-        "one run on one machine. Absolute times are not to be compared between machines, nor between tables of different\n"
-        "loads.\n"
-    )
-    return text + "".join(f"\n## {name}\n\n{table}" for name, table in tables.items())
+    return _PREFACE + "".join(f"\n## {name}\n\n{table}" for name, table in tables.items())
 
 
 def sections(text: str) -> dict[str, str]:
