@@ -165,5 +165,6 @@ def check_book(place: Place, run: str, said: Any, *, who: str) -> None:
     ended = place.ended(run, 150, said)
     assert ended["state_name"] == "Completed", (ended["state"], place.lines(run))
     peers.until(lambda: any(f"a report for {who}: 2" in line for line in place.lines(run)), 60)
+    assert not any("did not take the page" in line for line in place.lines(run))
     kept = place.ask("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
     assert {"notebook", "html"} <= {artifact["type"] for artifact in kept}, kept

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from millrace.notebooks import live
 
-_COLUMNS = 110  # about what fits beside the prompts of a notebook
+_COLUMNS = 88  # what fits beside the prompts of a notebook, with the list of files open
 
 
 def screen() -> Console:
