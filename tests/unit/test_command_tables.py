@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from rich.console import Console
 
 from millrace.cli import output
 from millrace.schema.fields import now
@@ -22,10 +23,14 @@ LONG = "summarize-the-orders-of-a-quarter"
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def shown(width: int, columns: tuple[str, ...], *rows: tuple[object, ...]) -> list[str]:
-        monkeypatch.setattr(output, "console", lambda: Console(width=width, highlight=False))
+    def shown(width: int | None, columns: tuple[str, ...], *rows: tuple[object, ...]) -> list[str]:
+        """What a terminal so wide shows; None: what a file gets."""
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: width is not None)
+        monkeypatch.setenv("COLUMNS", str(width or 80))
+        monkeypatch.setenv("TERM", "xterm")
         output.table(columns, rows, empty="none")
-        return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        said = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+        return [line.rstrip() for line in said.splitlines()]
 
     return shown
 
@@ -63,3 +68,9 @@ def test_a_row_is_one_line_however_a_name_is_written(lines: Any) -> None:
 def test_a_narrow_screen_cuts_all_columns_alike(lines: Any) -> None:
     _, line, id = lines(44, RUNS, (IDS[0], LONG, "kind-trout", DONE, OLD, "9 min"))
     assert id.strip() == str(IDS[0]) and "summ" in line and "kind" in line and len(line) <= 44
+
+
+def test_a_file_gets_all_of_it(lines: Any) -> None:
+    row = (f"{LONG}/nightly" * 5, "default", "At 09:00, Monday through Friday (Europe/Oslo); " * 5, "active", IDS[0])
+    _, line = lines(None, ("NAME", "POOL", "SCHEDULES", "", "ID"), row)
+    assert row[0] in line and row[2].rstrip() in line and line.endswith(str(IDS[0])) and "…" not in line

@@ -102,6 +102,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     """Prints a table, one line for each row where it has ids or fits; then names that are too long end in an ellipsis.
 
     Ids are there to be copied. Where there is no room for them beside the rest, each stands whole in a line below.
+    Where nobody looks at a screen nothing is cut.
 
     Args:
         columns: the headings.
@@ -114,7 +115,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         return
     screen, place = console(), columns.index(_ID) if _ID in columns else None
     whole = _grid(columns, found, one_line=place is not None)
-    if place is None or screen.measure(whole, options=screen.options.update_width(_ENDLESS)).maximum <= screen.width:
+    needed = screen.measure(whole, options=screen.options.update_width(_ENDLESS)).maximum
+    if not sys.stdout.isatty():
+        screen.width = max(screen.width, needed)
+    if place is None or needed <= screen.width:
         screen.print(whole)
         return
     ids = [str(row.pop(place)) for row in found]
