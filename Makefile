@@ -57,7 +57,7 @@ chaos: $(VENV)/.dev
 
 # Every schedule in every zone at every change of the clocks to 2037 (two to three minutes), 2000 storms of deploying and
 # pausing (the longest of all), and every test of a property with five times as many examples, of the day. Twelve minutes
-# of processor time: a quarter of an hour or so on two idle cores; 42 minutes where others kept them busy.
+# of processor time; it took 42 minutes at the lowest priority, on two cores that others kept busy.
 nightly: $(VENV)/.dev
 	MILLRACE_TEST_EVERYWHERE=1 $(BIN)/python -m pytest -q -n 2 --timeout=14400 \
 	  tests/chaos/test_schedules_everywhere.py $$(grep -rl "from hypothesis import" --include=test_*.py tests)
