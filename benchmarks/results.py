@@ -15,8 +15,8 @@ from benchmarks.measure import Row, program
 _PREFACE = """\
 # Results
 
-Written by `make bench`, or one table by `python -m benchmarks NAME`. Medians; what a row compares was measured in one run
-on one machine. Absolute times are not to be compared between machines, nor between tables of different loads.
+Written by `make bench`, or one table by `python -m benchmarks NAME`. Medians; what a row compares was measured in one
+run on one machine. Absolute times are not to be compared between machines, nor between tables of different loads.
 """
 _HEAD = ["what", "ours (ms)", "peer (ms)", "peer / ours", "limit (ms)", "target", "how"]
 
