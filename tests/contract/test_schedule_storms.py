@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
@@ -23,13 +23,14 @@ from sqlalchemy import select
 from millrace.schema.backfills import BackfillCreate
 from millrace.schema.deployments import (
     CATCH_UP_LABEL,
+    Deployment,
     DeploymentCreate,
     DeploymentScheduleCreate,
     DeploymentScheduleUpdate,
 )
 from millrace.schema.flows import FlowCreate
 from millrace.schema.pools import ClaimRuns, WorkPoolCreate
-from millrace.schema.schedules import IntervalSchedule
+from millrace.schema.schedules import CronSchedule, IntervalSchedule
 from millrace.server import scheduler
 from millrace.store import backfills, deployments, flows, leases, pools
 from millrace.store import schedules as timetable
@@ -144,10 +145,9 @@ class Storm(RuleBasedStateMachine):
             if one is None:
                 self.known[slug] = Known(seconds, active, active, self.now)
                 continue
-            same = one.seconds == seconds
             said = one.said if one.said is not None else True
             before = (one.seconds, one.active)
-            one.active = one.active if same and said == active else active
+            one.active = one.active if said == active else active
             one.seconds, one.said = seconds, active
             if (one.seconds, one.active) != before:
                 self.restart(one)
@@ -288,3 +288,51 @@ Storm.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestStorm = Storm.TestCase
+
+
+# -- schedules without slugs: which is which after an edit
+
+HOURS = st.lists(st.integers(0, 5), max_size=4)
+
+
+@settings(max_examples=400 if os.environ.get("MILLRACE_TEST_EVERYWHERE") else 40, deadline=None)
+@given(data=st.data(), before=HOURS, after=HOURS)
+def test_schedules_without_slugs_are_found_again(data: st.DataObject, before: list[int], after: list[int]) -> None:
+    """Equal ones are the same, then one by one in order: no pause is lost while its schedule is there in any form."""
+    rests = data.draw(st.lists(st.booleans(), min_size=len(before), max_size=len(before)), "rests")
+    edits = data.draw(st.lists(st.integers(0, 9), min_size=len(before), max_size=len(before)), "edits")
+
+    def daily(hour: int) -> DeploymentScheduleCreate:
+        return DeploymentScheduleCreate(schedule=CronSchedule(cron=f"0 {hour} * * *"))
+
+    with tempfile.TemporaryDirectory() as folder:
+        db = Database(f"sqlite:///{folder}/a.db")
+        flow = db.write(lambda tx: flows.create(tx, FlowCreate(name="etl")))[0]
+
+        def deploy(hours: list[int]) -> Deployment:
+            body = DeploymentCreate(name="d", flow_id=flow.id, schedules=[daily(hour) for hour in hours])
+            return db.write(lambda tx: deployments.upsert(tx, body))[0]
+
+        first = deploy(before)
+        known = []
+        for one, hour, rest, edit in zip(first.schedules, before, rests, edits, strict=True):
+            hour = edit if edit > 5 else hour  # a person changes its time
+            change = DeploymentScheduleUpdate(schedule=daily(hour).schedule, active=not rest)
+            db.write(lambda tx, id=one.id, change=change: deployments.update_schedule(tx, first.id, id, change))
+            known.append((one.id, hour, not rest))
+        second = deploy(after)
+        db.close()
+
+    found: list[tuple[UUID | None, bool]] = [(None, True)] * len(after)
+    for equal in (True, False):
+        for place, hour in enumerate(after):
+            same = next((old for old in known if old[1] == hour or not equal), None)
+            if found[place][0] is None and same is not None:
+                found[place] = (same[0], same[2])
+                known.remove(same)
+    by_id = {one.id: one for one in second.schedules}
+    assert sorted(one.schedule.cron for one in second.schedules) == sorted(f"0 {hour} * * *" for hour in after)
+    for (id, active), hour in zip(found, after, strict=True):
+        if id is not None:
+            assert (by_id[id].schedule.cron, by_id[id].active) == (f"0 {hour} * * *", active)
+    assert sum(one.active for one in second.schedules) == sum(active for _, active in found)

@@ -152,6 +152,36 @@ def test_redeploying_neither_loses_nor_doubles_nor_revives(db: Database, clock: 
     assert again(db, first, schedules=[]).schedules == [by_hand]
 
 
+def test_a_paused_schedule_whose_time_is_edited_rests_on(db: Database, clock: Clock) -> None:
+    def daily(hour: int, **fields: object) -> DeploymentScheduleCreate:
+        return DeploymentScheduleCreate(schedule=CronSchedule(cron=f"0 {hour} * * *"), **fields)
+
+    flow = made.flow(db)
+    made.pool(db)
+    first = made.deployment(db, flow.id, schedules=[daily(3, slug="night"), daily(5), made.every(600)])
+    night, morning, often = first.schedules
+    off = DeploymentScheduleUpdate(active=False)
+    for one in (night, morning):
+        db.write(lambda tx, one=one: deployments.update_schedule(tx, first.id, one.id, off))
+
+    second = again(db, first, schedules=[daily(4, slug="night"), made.every(300), daily(6)])
+    assert {one.id: (one.schedule, one.active) for one in second.schedules} == {
+        night.id: (daily(4).schedule, False),
+        morning.id: (daily(6).schedule, False),
+        often.id: (made.every(300).schedule, True),
+    }
+    by_hand = DeploymentScheduleUpdate(schedule=CronSchedule(cron="@weekly"), active=False)
+    db.write(lambda tx: deployments.update_schedule(tx, first.id, often.id, by_hand))
+    third = again(db, first, schedules=[daily(4, slug="night"), made.every(300), daily(6, active=False)])
+    assert [(one.id, one.active) for one in third.schedules] == [
+        (night.id, False),
+        (morning.id, False),
+        (often.id, False),
+    ]
+    fourth = again(db, first, schedules=[daily(4, slug="night"), made.every(300), daily(6, active=True)])
+    assert [one.active for one in fourth.schedules] == [False, True, False], "what it says anew it gets"
+
+
 def test_an_anchor_of_just_now_is_a_default(db: Database, clock: Clock) -> None:
     """Prefect's client sends the moment of the deployment as the anchor: deploying often must not put off the fire."""
     flow = made.flow(db)

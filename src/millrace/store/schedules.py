@@ -1,9 +1,9 @@
 """The schedules of deployments.
 
-A redeployment finds its schedules again: by slug, else by an equal schedule. What has not changed keeps its id, its
-next fire and whether a person paused it; `declared_active` remembers what the last deployment said, so only a
-deployment that says something new overrules a person. Schedules added by hand are not declared, and a redeployment
-leaves them alone.
+A redeployment finds its schedules again: by slug, else by an equal schedule, and what is left over in order, for a
+schedule whose time was edited is the same schedule. It keeps its id and whether a person paused it, and what has not
+changed keeps its next fire; `declared_active` remembers what the last deployment said, so only a deployment that says
+something new overrules a person. Schedules added by hand are not declared, and a redeployment leaves them alone.
 
 Whenever a schedule changes, its future runs that nobody took are deleted; the scheduler makes them anew.
 """
@@ -237,7 +237,7 @@ def _declare_again(tx: Transaction, row: Row[Any], body: DeploymentScheduleCreat
     if same:
         changes["schedule"] = row.schedule
     said_before = row.declared_active if row.declared_active is not None else True
-    if same and said_before == body.active:
+    if said_before == body.active:
         changes["active"] = row.active
     _change(tx, row, changes)
 
@@ -256,7 +256,14 @@ def _matched(rows: list[Row[Any]], wanted: list[DeploymentScheduleCreate], now: 
     def alike(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
         return (row.slug is None or body.slug is None) and _same(row, body, now)
 
-    for fits in (slugs, equal, alike):
+    def kindred(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
+        kinds = type(parsed(row.schedule)) is type(body.schedule)
+        return edited(row, body) and kinds and row.parameters == body.parameters
+
+    def edited(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
+        return (row.slug is None or body.slug is None) and row.declared_active is not None
+
+    for fits in (slugs, equal, alike, kindred, edited):
         for index, body in enumerate(wanted):
             match = next((row for row in free if found[index] is None and fits(row, body)), None)
             if match is not None:
