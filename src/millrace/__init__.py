@@ -1,6 +1,7 @@
 """Millrace: flows from notebook cells, called, watched, scheduled and run on a worker.
 
-The public names; each is loaded when it is first used, so that `import millrace` costs next to nothing.
+The public names; each is loaded when it is first used, so that `import millrace` costs next to nothing. So are the
+public modules: after `import millrace`, `millrace.events.emit_event(…)` works, and so does `help(millrace.storage)`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from millrace import artifacts as artifacts
+    from millrace import automations as automations
+    from millrace import deployments as deployments
+    from millrace import docker as docker
+    from millrace import errors as errors
+    from millrace import events as events
+    from millrace import exceptions as exceptions
+    from millrace import input as input
+    from millrace import logging as logging
+    from millrace import runtime as runtime
+    from millrace import schedules as schedules
+    from millrace import states as states
+    from millrace import storage as storage
+    from millrace import variables as variables
     from millrace.artifacts import create_image_artifact as create_image_artifact
     from millrace.artifacts import create_link_artifact as create_link_artifact
     from millrace.artifacts import create_markdown_artifact as create_markdown_artifact
@@ -75,6 +90,8 @@ if TYPE_CHECKING:
     from millrace.engine.states import Failed as Failed
     from millrace.engine.task_options import exponential_backoff as exponential_backoff
     from millrace.entrypoints import EntrypointType as EntrypointType
+    from millrace.errors import MillraceError as MillraceError
+    from millrace.errors import ParameterError as ParameterError
     from millrace.flows import Flow as Flow
     from millrace.flows import flow as flow
     from millrace.jupyter.forms import deploy_form as deploy_form
@@ -89,6 +106,9 @@ if TYPE_CHECKING:
     from millrace.loading import load_flows_from_script as load_flows_from_script
     from millrace.loading import load_placeholder_flow as load_placeholder_flow
     from millrace.loading import safe_load_flow_from_entrypoint as safe_load_flow_from_entrypoint
+    from millrace.schedules import Cron as Cron
+    from millrace.schedules import Interval as Interval
+    from millrace.schedules import RRule as RRule
     from millrace.schema.deployments import ConcurrencyLimitConfig as ConcurrencyLimitConfig
     from millrace.schema.deployments import ConcurrencyLimitStrategy as ConcurrencyLimitStrategy
     from millrace.schema.schedules import CronSchedule as CronSchedule
@@ -208,6 +228,24 @@ _NAMES = {
 
 _EXTRAS = {"DaskTaskRunner": "pip install 'millrace[dask]'"}
 
+_MODULES = (
+    "artifacts",
+    "automations",
+    "deployments",
+    "docker",
+    "errors",
+    "events",
+    "exceptions",
+    "input",
+    "logging",
+    "runtime",
+    "schedules",
+    "states",
+    "storage",
+    "variables",
+)
+"""What may be named as `millrace.NAME` after `import millrace`."""
+
 __all__ = [*_NAMES, "load_ipython_extension"]
 
 
@@ -218,7 +256,7 @@ def __getattr__(name: str) -> Any:
             return metadata.version("millrace")
         except metadata.PackageNotFoundError:
             return "0"
-    if name in ("logging", "runtime"):
+    if name in _MODULES:
         return importlib.import_module(f"millrace.{name}")
     if name not in _NAMES:
         raise AttributeError(f"module 'millrace' has no attribute {name!r}")
@@ -232,7 +270,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_NAMES, "__version__"])
+    return sorted([*globals(), *_NAMES, *_MODULES, "__version__"])
 
 
 def load_ipython_extension(shell: Any) -> None:

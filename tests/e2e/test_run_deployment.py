@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from yard import Yard, open_yard
 
-from millrace.deployments.run import arun_deployment, run_deployment
+from millrace.client.handle import RunHandle
+from millrace.deployments.run import DeploymentRun, arun_deployment, run_deployment
 from millrace.errors import InvalidInput, MissingDeployment, ParameterError
 from millrace.schema.pools import WorkQueueQuery
 from millrace.schema.queries import FlowRunQuery, TaskRunQuery
@@ -65,6 +67,18 @@ def test_a_time_out_returns_the_run_as_it_is(yard: Yard) -> None:
     run = run_deployment("job/d", parameters={"seconds": 60}, timeout=4, poll_interval=0.2)
     assert 3.5 < time.monotonic() - began < 30
     assert run.state_type in (StateType.RUNNING, StateType.PENDING)
+
+
+def test_what_is_said_of_a_run_can_be_done_with_it(yard: Yard) -> None:
+    run = run_deployment("job/d", parameters={"n": 4}, timeout=0)
+    ended = run.wait(60)
+    assert (type(ended), ended.id, ended.state_name) == (DeploymentRun, run.id, "Completed")
+    later = run_deployment("job/d", timeout=0, scheduled_time=datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(TimeoutError, match="it goes on"):
+        later.wait(0.01)
+    assert repr(later.cancel()) == "Cancelled(message='cancelled by a user before it ran', type=CANCELLED)"
+    said = inspect.getsource(RunHandle.wait)
+    assert {name for name in re.findall(r"`\.(\w+)\(\)`", said) if not hasattr(DeploymentRun, name)} == set()
 
 
 def test_a_later_time(yard: Yard) -> None:

@@ -30,6 +30,7 @@ from millrace.schema.states import State, named, scheduled
 # The first looks come sooner than `poll_interval`: most runs people wait for are short.
 _FIRST_LOOK = 0.05
 _SLOWER = 1.5
+_LISTED = 10
 
 
 class DeploymentRun(FlowRun):
@@ -43,9 +44,20 @@ class DeploymentRun(FlowRun):
         """What waits for the run and reads it anew."""
         return RunHandle(self)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def wait(self, timeout: float | None = None) -> DeploymentRun:
+        """The run as it is at its end; waits for it. An interrupt ends the waiting, not the run.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+
+        Raises:
+            TimeoutError: it is not over yet. It goes on.
+        """
+        return DeploymentRun.model_validate(dict(self.handle.wait(timeout)))
+
+    def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> Any:
         """What the run returned; waits for it. See `RunHandle.result`."""
-        return self.handle.result(timeout)
+        return self.handle.result(timeout, allow_pickle=allow_pickle)
 
     def cancel(self) -> State:
         """Ask the run to stop. See `RunHandle.cancel`."""
@@ -271,7 +283,9 @@ def _deployment(value: Any) -> Deployment:
 def _missing(name: str | UUID, known: list[str]) -> MissingDeployment:
     close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
-    listed = f" Deployments here: {', '.join(sorted(known)[:10])}." if known and not close else ""
+    shown, left = sorted(known)[:_LISTED], len(known) - _LISTED
+    more = f" and {left} more (millrace deployment ls)" if left > 0 else ""
+    listed = f" Deployments here: {', '.join(shown)}{more}." if known and not close else ""
     return MissingDeployment(f"There is no deployment {str(name)!r}.{hint}{listed}")
 
 

@@ -148,6 +148,11 @@ class State(StateCreate):
     def __str__(self) -> str:
         return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
 
+    def __repr__(self) -> str:
+        # A cell that ends with a state shows this; all its fields are in `dict(state)`.
+        said = [f"message={self.message!r}"] if self.message else []
+        return f"{self.name}({', '.join([*said, f'type={self.type.value}'])})"
+
     def result(self, raise_on_failure: bool = True, *, allow_pickle: bool = False) -> Any:
         """What the run returned, read from where it is stored.
 
