@@ -225,7 +225,7 @@ def test_deploy_with_everything(cli: Cli) -> None:
     assert cli("deployment", "resume", "greet/full").code == 0
     assert cli("deployment", "inspect", "greet/full", "-o", "json").json["paused"] is False
     assert cli("deployment", "pause", "greet/full").code == 0
-    assert cli("deployment", "delete", "greet/full").code == 0
+    assert cli("deployment", "delete", "greet/full", "--yes").code == 0
     done = cli("deployment", "inspect", "greet/full")
     assert (done.code, done.out) == (3, "")
     assert "There is no deployment 'greet/full'" in done.err

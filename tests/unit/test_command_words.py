@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,32 @@ def test_the_list_of_commands_loads_none_of_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]" and LINES["work-queue"][:20] in done.stdout
+
+
+def helps(width: int) -> Iterator[tuple[str, str]]:
+    root: Any = typer.main.get_command(app)
+    whole: dict[str, Any] = {"": root}
+    for name in COMMANDS:
+        whole[name] = root.loaded(name)
+    queue = list(whole.items())
+    while queue:
+        words, command = queue.pop()
+        with command.make_context(f"millrace {words}".strip(), [], resilient_parsing=True, terminal_width=width) as ctx:
+            yield words, command.get_help(ctx)
+        if words:
+            queue += [(f"{words} {name}", inner) for name, inner in getattr(command, "commands", {}).items()]
+
+
+def test_help_is_plain_and_whole_in_a_terminal_of_80_columns() -> None:
+    seen = dict(helps(80))
+    assert len(seen) > 100
+    for words, text in seen.items():
+        assert not re.search("[╭│╰…]|[^\\]A-Z]\\.\\.\\.$", text, re.MULTILINE), words
+        assert max(map(len, text.splitlines())) <= 80, words
+        assert not re.search(r"<\w|[{}]|\[\[", text), f"{words}: another style of metavars\n{text}"
+        assert ("--install-completion" in text) is (words == "")
+    assert "-f, --file, --prefect-file PATH" in seen["deploy"] and "[ENTRYPOINT]" in seen["deploy"]
+    assert "NAME=VALUE..." in seen["config set"] and "millrace flow-run watch [OPTIONS] RUN" in seen["flow-run watch"]
 
 
 @pytest.mark.parametrize(

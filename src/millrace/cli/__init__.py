@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from millrace import errors, plugins
+from millrace.cli.help_texts import plain
 
 HELP = """Flows from notebook cells: called, watched, scheduled and run on a worker.
 
@@ -92,7 +93,7 @@ class Nouns(TyperGroup):
         """The command of this name as lists and completions need it: its name, and what it is for."""
         if cmd_name not in COMMANDS:
             return None
-        return self.commands[cmd_name] or TyperCommand(name=cmd_name, help=LINES[cmd_name])
+        return self.commands[cmd_name] or TyperCommand(name=cmd_name, help=LINES[cmd_name], short_help=LINES[cmd_name])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was typed, loaded."""
@@ -106,10 +107,20 @@ class Nouns(TyperGroup):
             name: one of COMMANDS.
         """
         if self.commands[name] is None:
-            command = typer.main.get_command(plugins.load(COMMANDS[name]))
+            group: typer.Typer = plugins.load(COMMANDS[name])
+            group.rich_markup_mode, group._add_completion = None, False  # that is an option of `millrace` alone
+            command = plain(typer.main.get_command(group))
             command.name = name
             self.commands[name] = command
         return self.commands[name]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs what was typed; whoever interrupts it, at a question too, reads that it is so."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, typer.Abort):
+            print("\nInterrupted." if sys.stderr.isatty() else "Interrupted.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -122,8 +133,18 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        plugins.load("millrace.cli.version:version")()
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show which Millrace this is.")
+    ] = False,
+) -> None:
     pass
 
 
@@ -155,6 +176,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (errors.MillraceError, TimeoutError) as error:
         print(f"millrace: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
+    except ValueError as error:
+        told = plugins.load("millrace.cli.misuse:told")(error)
+        if told is None:
+            raise
+        print(f"millrace: {told}", file=sys.stderr)
+        sys.exit(MISUSED)
     except OSError as error:  # a file that cannot be read or written; its own words name it
         print(f"millrace: {error}", file=sys.stderr)
         sys.exit(FAILED)

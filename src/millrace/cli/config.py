@@ -45,7 +45,7 @@ def _origin(name: str, kept: dict[str, object]) -> str:
 
 @app.command("set")
 def set_(
-    assignments: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="Such as MILLRACE_WORK_POOL=big.")],
+    assignments: Annotated[list[str], typer.Argument(metavar="NAME=VALUE", help="Such as MILLRACE_WORK_POOL=big.")],
     output: Output = Format.TEXT,
 ) -> None:
     """Keep settings in the data directory. An environment variable still comes first."""
@@ -55,7 +55,7 @@ def set_(
 
 @app.command()
 def unset(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Such as MILLRACE_WORK_POOL.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Such as MILLRACE_WORK_POOL.")],
     output: Output = Format.TEXT,
 ) -> None:
     """Forget settings that were kept."""

@@ -27,7 +27,7 @@ def deploy(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ENTRYPOINT]",
+            metavar="ENTRYPOINT",
             help="file.py:flow, package.module.flow, book.ipynb[:flow]. Without one: deployments of millrace.yaml.",
         ),
     ] = None,

@@ -10,6 +10,7 @@ import typer
 from millrace.client.synchronous import Client
 from millrace.errors import MissingDeployment, NotFound
 from millrace.schema.deployments import Deployment
+from millrace.schema.queries import DeploymentQuery
 
 Which = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="FLOW/NAME, or its id.")]
 
@@ -33,9 +34,38 @@ def find(client: Client, text: str) -> Deployment:
                 return client.read_deployment_by_name(flow, name)
     except NotFound:
         pass
+    raise _missing(client, text)
+
+
+def _missing(client: Client, text: str) -> MissingDeployment:
     known = [full for _, full in named(client, client.read_deployments(limit=200))]
     listed = f" Deployments here: {', '.join(known[:10])}." if known else " There are none here yet: millrace deploy."
-    raise MissingDeployment(f"There is no deployment {text!r}.{listed}")
+    return MissingDeployment(f"There is no deployment {text!r}.{listed}")
+
+
+def meant(client: Client, text: str) -> list[Deployment]:
+    """The deployment of this id or `flow/name`; of a name alone, the deployments of all flows so named.
+
+    Args:
+        client: the server.
+        text: an id, `flow/name` or a name.
+
+    Raises:
+        MissingDeployment: there is none; the message lists some.
+    """
+    if "/" not in text and not _is_id(text):
+        query = DeploymentQuery.model_validate({"deployments": {"name": {"any_": [text]}}, "limit": 200})
+        if found := client.read_deployments(query):
+            return found
+    return [find(client, text)]
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def named(client: Client, found: list[Deployment]) -> list[tuple[Deployment, str]]:

@@ -8,6 +8,7 @@ import typer
 
 from millrace import plugins
 from millrace.cli import FAILED, run_turns
+from millrace.cli.deployment_names import meant
 from millrace.cli.options import Limit, Yes, confirm
 from millrace.cli.output import Format, Output, done, emit, facts, say, span, state, table
 from millrace.cli.reach import reach
@@ -29,7 +30,9 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or its na
 def list_(
     limit: Limit = 15,
     flow: Annotated[str | None, typer.Option("--flow", help="Only runs of this flow.")] = None,
-    deployment: Annotated[str | None, typer.Option("--deployment", help="Only runs of deployments so named.")] = None,
+    deployment: Annotated[
+        str | None, typer.Option("--deployment", help="Only of this deployment: FLOW/NAME, its id, or a name.")
+    ] = None,
     in_state: Annotated[
         list[str] | None, typer.Option("--state", help="Only in this state, such as Running or FAILED. Repeatable.")
     ] = None,
@@ -41,7 +44,7 @@ def list_(
     if flow:
         only["flows"] = FlowFilter(name=TextCondition(any_=[flow]))
     if deployment:
-        only["deployments"] = {"name": {"any_": [deployment.rpartition("/")[2]]}}
+        only["deployments"] = {"id": {"any_": [str(one.id) for one in meant(client, deployment)]}}
     runs = client.read_flow_runs(FlowRunQuery.model_validate({**only, "limit": limit}))
     if output is Format.JSON:
         emit(runs)
@@ -77,8 +80,8 @@ def _condition(texts: list[str] | None) -> StateCondition | None:
 
 
 def took(run: FlowRun) -> str:
-    """How long a run ran."""
-    return span(run.total_run_time) if run.start_time else ""
+    """How long a run ran, or has run until now."""
+    return span(run.estimated_run_time) if run.start_time else ""
 
 
 @app.command()
@@ -111,7 +114,7 @@ def inspect(run: Run, output: Output = Format.TEXT) -> None:
     only = FlowRunFilter(id=IdCondition(any_=[found.id]))
     tasks = client.read_task_runs(TaskRunQuery(flow_runs=only, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=200))
     if tasks:
-        rows = [(one.name, state(one.state), one.start_time, span(one.total_run_time)) for one in tasks]
+        rows = [(one.name, state(one.state), one.start_time, span(one.estimated_run_time)) for one in tasks]
         table(("TASK", "STATE", "STARTED", "TOOK"), rows, empty="")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from millrace import plugins
+from millrace.cli import FAILED
 from millrace.errors import InvalidInput
 from millrace.schema.fields import now
 
@@ -133,11 +135,20 @@ def later(text: str, option: str = "--in") -> datetime:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Asks on a terminal, unless told not to; elsewhere nobody is asked.
+    """Asks before something is done that cannot be undone.
 
     Args:
         question: what is about to happen.
         yes: do not ask.
+
+    Raises:
+        InvalidInput: nobody can be asked; what is typed into a pipe is no answer.
+        typer.Exit: the answer was no.
     """
-    if not yes and typer.get_text_stream("stdin").isatty():
-        typer.confirm(question, abort=True, err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput(f"{question} There is no terminal to ask on: say so with --yes.")
+    if not typer.confirm(question, err=True):
+        print("Nothing was done.", file=sys.stderr)
+        raise typer.Exit(FAILED)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from millrace import errors, settings
 from millrace.client import retry
 from millrace.client.endpoint import Endpoint
-from millrace.schema.fields import new_id
+from millrace.schema.fields import NAME_PATTERN, NO_NAME, new_id
 from millrace.schema.flows import Page
 from millrace.schema.limits import SlotsWanted
 from millrace.schema.logs import LogCreate
@@ -238,5 +238,8 @@ def problems(found: Sequence[Any]) -> str:
             lines.append(str(problem))
             continue
         place = ".".join(str(part) for part in problem.get("loc", ()) if part not in ("body", "__root__"))
-        lines.append(f"{place}: {problem.get('msg', problem)}" if place else str(problem.get("msg", problem)))
+        said = str(problem.get("msg", problem))
+        if (problem.get("ctx") or {}).get("pattern") == NAME_PATTERN:
+            said = f"{problem.get('input')!r} {NO_NAME}"
+        lines.append(f"{place}: {said}" if place else said)
     return "; ".join(lines)

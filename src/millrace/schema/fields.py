@@ -58,8 +58,10 @@ def _unique(values: list[str]) -> list[str]:
 DateTime = Annotated[datetime, AfterValidator(_utc)]
 """A moment, always UTC; a naive value is taken as UTC."""
 
-Name = Annotated[str, Field(pattern=r"^[^/%&><]+$", max_length=1024)]
+NAME_PATTERN = r"^[^/%&><]+$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=1024)]
 """A name that can stand in a path: none of / % & > <."""
+NO_NAME = "is no name: it must not be empty, and none of / % & > < may be in it"
 
 Tags = Annotated[list[str], AfterValidator(_unique)]
 """Tags in the order given, each once."""

@@ -1,0 +1,212 @@
+"""What commands answer: which thing is meant, what they ask before, what they say of values that cannot be."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace import settings
+from millrace.cli import main
+from millrace.client import locate
+
+FLOWS = """
+import time
+
+from millrace import flow, task
+
+
+@task
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@flow
+def linger(seconds: float = 60.0) -> None:
+    nap(seconds)
+
+
+@flow
+def greet(name: str = "you", times: int = 1) -> int:
+    return times
+"""
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data directory with a running server, its worker, and deployments of the name d in a pool without a worker."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MILLRACE_API_URL", "MILLRACE_API_TOKEN", "PREFECT_API_URL", "PREFECT_API_KEY"):
+            patch.delenv(name, raising=False)
+        folder = tmp_path_factory.mktemp("mill")
+        patch.setenv("MILLRACE_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        settings.current.cache_clear()
+        (folder / "flows.py").write_text(FLOWS)
+        for words in (
+            ["work-pool", "create", "side"],
+            ["deploy", "flows.py:greet", "--name", "d", "--pool", "side"],
+            ["deploy", "flows.py:linger", "--name", "d", "--pool", "side"],
+            ["deploy", "flows.py:linger", "--name", "here", "--pool", "default"],
+        ):
+            with pytest.raises(SystemExit) as caught:
+                main(words)
+            assert not caught.value.code
+        yield folder / "home"
+        locate.stop_embedded()
+    settings.current.cache_clear()
+
+
+@pytest.fixture
+def cli(home: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command in this process."""
+
+    def run(*words: str, code: int = 0) -> Done:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(list(words))
+        out, err = capfd.readouterr()
+        done = Done(caught.value.code if isinstance(caught.value.code, int) else 0, out, err)
+        assert "Traceback" not in err
+        assert done.code == code, out + err
+        return done
+
+    return run
+
+
+# -- which thing is meant
+
+
+def test_runs_are_listed_of_the_deployment_that_is_named(cli: Cli) -> None:
+    greeting = cli("deployment", "run", "greet/d", "-o", "json").json
+    lingering = cli("deployment", "run", "linger/d", "-o", "json").json
+
+    def listed(name: str) -> set[str]:
+        return {run["id"] for run in cli("flow-run", "ls", "--deployment", name, "-o", "json").json}
+
+    assert listed("greet/d") == listed(greeting["deployment_id"]) == {greeting["id"]}
+    assert listed("linger/d") == {lingering["id"]}
+    assert listed("d") == {greeting["id"], lingering["id"]}
+    for name in ("nonsense/d", "greet/nope", "nope"):
+        done = cli("flow-run", "ls", "--deployment", name, code=3)
+        assert f"There is no deployment '{name}'" in done.err and "greet/d" in done.err and not done.out
+
+
+def test_a_run_that_runs_shows_how_long_it_has(cli: Cli) -> None:
+    run = cli("deployment", "run", "linger/here", "-o", "json").json
+    deadline = time.monotonic() + 60
+    while "nap" not in (shown := cli("flow-run", "inspect", run["id"]).out) or "Running" not in shown.split("TASK")[-1]:
+        assert time.monotonic() < deadline
+    time.sleep(1.1)
+    shown = cli("flow-run", "inspect", run["id"]).out
+    (took,) = [line.split()[1:] for line in shown.splitlines() if line.split()[:1] == ["took"]]
+    assert took[0] not in ("0", "0.0") and took[1] == "s"
+    (task,) = [line.split() for line in shown.splitlines() if line.startswith("nap")]
+    assert float(task[-2]) >= 1
+    (listed,) = [line.split() for line in cli("flow-run", "ls").out.splitlines() if run["id"] in line]
+    assert float(listed[-2]) >= 1
+    cli("flow-run", "cancel", run["id"], "--wait")
+
+
+# -- what is asked before
+
+
+def test_what_cannot_be_undone_wants_a_yes_where_nobody_can_be_asked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("work-pool", "create", "kept")
+    cli("variable", "set", "kept", "1")
+    cases = (
+        ["work-pool", "delete", "kept"],
+        ["variable", "unset", "kept"],
+        ["deployment", "delete", "greet/d"],
+        ["deployment", "schedule", "clear", "greet/d"],
+    )
+    for words in cases:
+        for typed in ("n\n", "y\n", ""):
+            monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+            done = cli(*words, code=2)
+            assert "There is no terminal to ask on: say so with --yes." in done.err and not done.out
+            assert words[-1] in done.err and "?" in done.err
+    cli("work-pool", "delete", "kept", "--yes")
+    cli("variable", "unset", "kept", "-y")
+    cli("deployment", "inspect", "greet/d")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [(b"n\n", 1, "Nothing was done."), (None, 130, "Interrupted."), (b"y\n", 0, "Deleted")]
+)
+def test_a_question_on_a_terminal(cli: Cli, answer: bytes | None, code: int, said: str) -> None:
+    cli("work-pool", "create", "asked")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millrace", "work-pool", "delete", "asked"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout is not None
+        heard = b""
+        while b"[y/N]" not in heard:
+            piece = os.read(process.stdout.fileno(), 1000)
+            assert piece, heard
+            heard += piece
+        if answer is None:
+            process.send_signal(signal.SIGINT)
+        else:
+            os.write(ours, answer)
+        rest, _ = process.communicate(timeout=60)
+        assert (process.returncode, said in rest.decode(), b"Aborted" in rest) == (code, True, False), rest
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+    if code:
+        cli("work-pool", "delete", "asked", "--yes")
+    cli("work-pool", "inspect", "asked", code=3)
+
+
+# -- values that cannot be
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["work-pool", "create", "a b/c"], "'a b/c' is no name: it must not be empty, and none of / % & > <"),
+        (["work-pool", "create", ""], "'' is no name: it must not be empty"),
+        (["work-queue", "create", "a/b", "--pool", "side"], "'a/b' is no name"),
+        (["gcl", "create", "a/b", "--limit", "2"], "'a/b' is no name"),
+    ],
+)
+def test_a_name_that_cannot_be(cli: Cli, words: list[str], said: str) -> None:
+    done = cli(*words, code=2)
+    assert said in done.err and not done.out
+    assert len(done.err.strip().splitlines()) == 1
