@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from buckets import bucket
 from millrace import (
@@ -25,6 +25,7 @@ from millrace import (
     RUN_ID,
     TASK_SOURCE,
     InlineTaskRunner,
+    Secret,
     Task,
     ThreadPoolTaskRunner,
     allow_failure,
@@ -840,3 +841,19 @@ def test_policies_within_and_across_runs(client: Client, policy: Any) -> None:
     in_flow(lambda: [one(1), one(1), one(2)])
     in_flow(lambda: [one(1)])
     assert len(calls) == {"INPUTS": 2, "TASK_SOURCE": 1, "RUN_ID": 2}.get(repr(policy), 2)
+
+
+def test_a_def_task_that_gives_a_coroutine_fails(client: Client) -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(InvalidInput, match="write `async def`"):
+        task(lambda: work(), name="forgot")()
+
+
+def test_defaults_that_are_texts_are_secrets(client: Client) -> None:
+    @task
+    def use(named: Secret = "secret:db", hidden: SecretStr = "plain", text: SecretStr | str = "plain") -> Any:  # type: ignore[assignment]
+        return named, hidden, text
+
+    named, hidden, text = use(text="y")
+    assert isinstance(named, Secret) and isinstance(hidden, SecretStr) and text == "y"

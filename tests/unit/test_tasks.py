@@ -312,10 +312,3 @@ def test_a_key_may_name_arguments_and_what_is_known_of_the_run() -> None:
 
 def test_a_result_that_is_not_held_is_kept() -> None:
     assert task(cache_result_in_memory=False)(lambda: None).persist_result is True
-
-
-def test_a_def_task_that_gives_a_coroutine_fails() -> None:
-    async def work() -> None: ...
-
-    with pytest.raises(InvalidInput, match="write `async def`"):
-        task(lambda: work(), name="forgot")()
