@@ -347,7 +347,8 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
             InvalidInput: `return_state` of a generator.
             ServerUnavailable: no server answers and none could be started.
         """
-        parameters = self.signature.bind(args, kwargs)
+        __tracebackhide__ = True
+        parameters = self.signature.bind(args, kwargs, typed=self.should_validate_parameters)
         if (trace := current()) is not None:
             return (trace.acall if self.isasync else trace.call)(self, "flow", parameters, wait_for)
         if self.isgenerator:

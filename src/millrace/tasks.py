@@ -288,6 +288,7 @@ class Task(Hooked, Generic[P, R]):
             ParameterError: the arguments do not fit the function.
             InvalidInput: `return_state` of a generator.
         """
+        __tracebackhide__ = True
         call = TaskCall(self, self.signature.bind(args, kwargs), wait_for)
         if self.isgenerator:
             if return_state:

@@ -100,3 +100,34 @@ def test_wrong_options_show_where_they_are_written(kernel: Kernel) -> None:
     ):
         kernel.run(cell)
         assert kernel.error is not None and message in kernel.error[1], (cell, kernel.error)
+
+
+RAISES = """
+@task
+def half(n):
+    return n / 0
+
+@flow
+def calls():
+    return half(1)
+
+@flow
+def waits():
+    return half.submit(1).result()
+
+@flow
+async def awaits():
+    return half(1)
+"""
+
+
+@pytest.mark.parametrize(("call", "function"), [("calls()", "calls"), ("waits()", "waits"), ("await awaits()", "awaits")])
+def test_a_traceback_shows_the_lines_of_the_user_and_no_others(kernel: Kernel, call: str, function: str) -> None:
+    kernel.run("from millrace import flow, task")
+    kernel.run(RAISES)
+    kernel.run(call)
+    assert kernel.error is not None
+    name, message, trace = kernel.error
+    assert (name, message) == ("ZeroDivisionError", "division by zero")
+    assert f"in {function}()" in trace and "in half(n)" in trace and "return n / 0" in trace
+    assert "millrace/" not in trace and ".py:" not in trace

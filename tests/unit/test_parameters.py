@@ -132,6 +132,25 @@ def test_one_line_for_each_wrong_value() -> None:
     assert "region: " in region and "got 5 (int)" in region
 
 
+def test_names_and_types_that_are_wrong_are_told_together() -> None:
+    def takings(amounts: list[float], currency: str = "usd") -> None: ...
+
+    signature = Signature(takings, "flow 'takings'")
+    for check in (
+        lambda: signature.bind((), {"amounts": [1], "currency": 3, "amount": 1}, typed=True),
+        lambda: signature.validated({"amounts": [1], "currency": 3, "amount": 1}),
+    ):
+        with pytest.raises(ParameterError) as caught:
+            check()
+        first, *rest = str(caught.value).splitlines()
+        assert first == "flow 'takings': 2 things to fix"
+        assert [line.split(":")[0].strip() for line in rest] == ["amount", "currency"]
+    # what a future stands for is not known yet, and is no mistake
+    with pytest.raises(ParameterError) as caught:
+        signature.bind((), {"amounts": object(), "amount": 1}, typed=True)
+    assert "things to fix" not in str(caught.value)
+
+
 def test_a_long_value_is_cut() -> None:
     with pytest.raises(ParameterError) as error:
         Signature(etl, "etl").validated({"rows": "x" * 10_000})

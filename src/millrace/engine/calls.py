@@ -45,6 +45,7 @@ def conclude(state: RunState, return_state: bool) -> Any:
         state: the final state.
         return_state: give the state instead.
     """
+    __tracebackhide__ = True
     error = state._error
     if error is not None and not isinstance(error, Exception):
         raise own(error)  # an interrupt goes on to whoever called

@@ -58,6 +58,7 @@ class Ending:
         Args:
             raise_on_failure: raise the exception; otherwise give it.
         """
+        __tracebackhide__ = True
         if self.completed and self.in_memory:
             return self.value
         return self.state.result(raise_on_failure=raise_on_failure)

@@ -110,6 +110,7 @@ class TaskFuture(Generic[T]):
         Raises:
             TimeoutError: it has not ended in that time.
         """
+        __tracebackhide__ = True
         self.wait(timeout)
         if self._ended is None:
             raise TimeoutError(f"task run {self.name!r} did not end within {timeout:g} s")

@@ -173,8 +173,13 @@ class Signature:
         open_to_it = any(kind not in _OPEN for kind in self.hints.values())
         return open_to_it and holds_secret({"properties": self.schema["properties"]}, self.schema)
 
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, typed: bool = False) -> dict[str, Any]:
         """The arguments of a call by parameter name; `*args` and `**kwargs` stand under their own names.
+
+        Args:
+            args: by position.
+            kwargs: by name.
+            typed: where one is unknown or missing, say of the others which are of the wrong type.
 
         Raises:
             ParameterError: arguments are unknown, missing, given twice or too many.
@@ -207,7 +212,7 @@ class Signature:
         if stars:
             found[stars] = extra
         problems += self._missing(found)
-        self._refuse(problems)
+        self._refuse(problems + self._wrong(found) if problems and typed else problems)
         return found
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +246,8 @@ class Signature:
         Raises:
             ParameterError: with one line for each value of the wrong type, and the value.
         """
-        given = self.complete(given)
+        problems = [self._unknown(name) for name in given if name not in self.parameters] + self._missing(given)
+        self._refuse(problems + self._wrong(given) if problems else [])
         if not given:
             return {}
         if self._hides:
@@ -289,6 +295,17 @@ class Signature:
             for name, one in self.parameters.items()
             if name not in have and one.default is _MISSING and one.kind not in (P.VAR_POSITIONAL, P.VAR_KEYWORD)
         ]
+
+    def _wrong(self, given: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the values beside other problems: told where it is certain, not of futures or secrets."""
+        if self._hides:
+            return []
+        try:
+            self.model.model_validate({name: value for name, value in given.items() if name in self.parameters})
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            return [self._problem(one) for one in found if one["type"] != "missing" and type(one["input"]) in _PLAIN]
+        return []
 
     def _problem(self, error: Any) -> str:
         where, whole = error["loc"], self.schema

@@ -41,6 +41,7 @@ def run_flow(
         ParameterError: before any run is made.
         ServerUnavailable: no server answers and none could be started.
     """
+    __tracebackhide__ = True  # in a notebook: a traceback shows the user's lines
     return conclude(session_of(flow, parameters, wait_for).run(), return_state)
 
 
@@ -48,6 +49,7 @@ async def arun_flow(
     flow: FlowLike, parameters: dict[str, Any], *, return_state: bool = False, wait_for: Iterable[Any] | None = None
 ) -> Any:
     """The same for an `async def` flow."""
+    __tracebackhide__ = True
     session = await asyncio.to_thread(session_of, flow, parameters, wait_for) if wait_for else None
     session = session or session_of(flow, parameters, None)
     return conclude(await session.arun(), return_state)

@@ -10,6 +10,7 @@ from pydantic import PrivateAttr
 
 from millrace.engine import results
 from millrace.engine.interrupts import Alarm, Stopped
+from millrace.engine.tracebacks import own
 from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.states import State, StateDetails, StateType
 
@@ -38,6 +39,7 @@ class RunState(State):
             RunError: the run did not complete and its exception is not at hand here.
             MissingResult: it kept no result, or what it kept is gone.
         """
+        __tracebackhide__ = True
         if self.type is StateType.COMPLETED and self._has_value:
             return self._value
         return result_of(self, raise_on_failure, store=self._store, allow_pickle=allow_pickle, error=self._error)
@@ -83,11 +85,12 @@ def result_of(
         allow_pickle: read a stored pickle, which executes what it says.
         error: the exception, where it is at hand.
     """
+    __tracebackhide__ = True
     if state.type is StateType.COMPLETED:
         return results.read(state, store=store, allow_pickle=allow_pickle)
     error = error or error_of(state)
     if raise_on_failure:
-        raise error
+        raise own(error)
     return error
 
 

@@ -29,6 +29,7 @@ def conclude(ending: Ending, return_state: bool) -> Any:
         ending: of the task run.
         return_state: give the final state instead.
     """
+    __tracebackhide__ = True
     if ending.error is not None and not isinstance(ending.error, Exception):
         raise own(ending.error)  # an interrupt goes on to whoever called
     if return_state:
@@ -47,6 +48,7 @@ def run_task(call: TaskCall, *, return_state: bool = False) -> Any:
     """
     if (trace := tracing.current()) is not None:
         return trace.call(call.task, "task", call.parameters, call.wait_for)
+    __tracebackhide__ = True
     leave_if_suspended()
     return conclude(TaskRunSession(call).run(), return_state)
 
@@ -55,6 +57,7 @@ async def arun_task(call: TaskCall, *, return_state: bool = False) -> Any:
     """The same for an `async def` task."""
     if (trace := tracing.current()) is not None:
         return trace.call(call.task, "task", call.parameters, call.wait_for)
+    __tracebackhide__ = True
     leave_if_suspended()
     return conclude(await TaskRunSession(call).arun(), return_state)
 

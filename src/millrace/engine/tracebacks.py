@@ -8,10 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from millrace.errors import MillraceError
+
 E = TypeVar("E", bound=BaseException)
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _OURS = (f"{_PACKAGE / 'engine'}/", str(_PACKAGE / "flows.py"), str(_PACKAGE / "tasks.py"))
+_NO_USER = (f"{_PACKAGE}/", "<frozen ")
 
 
 def own(error: E) -> E:
@@ -26,6 +29,27 @@ def own(error: E) -> E:
     return error.with_traceback(found) if found is not None else error
 
 
+def of_user(error: BaseException) -> str:
+    """What a traceback shows of the user's own code: its frames, from the first cause on, and no frames of ours.
+
+    Args:
+        error: what was raised; of an error of ours that has a cause, the cause tells where.
+    """
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in chain:
+        chain.insert(0, at)
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    said = []
+    for one in chain:
+        frames = [frame for frame in traceback.extract_tb(one.__traceback__) if not frame.filename.startswith(_NO_USER)]
+        if frames:
+            said.append("Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)))
+        if frames or one is error:
+            said.append("".join(traceback.format_exception_only(one)))
+    return "".join(said)
+
+
 def log_failure(log: logging.Logger, text: str, error: BaseException) -> None:
     """Logs an exception at ERROR with its traceback, without our frames.
 
@@ -34,7 +58,9 @@ def log_failure(log: logging.Logger, text: str, error: BaseException) -> None:
         text: what failed.
         error: the exception.
     """
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
+    # of an error that is ours its message says all there is to know of our side
+    ours = f"{_PACKAGE}/" if isinstance(error, MillraceError) else _OURS
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
     lines += traceback.format_exception_only(error)
     # whoever looks at the screen gets the exception itself in a moment, or has caught it

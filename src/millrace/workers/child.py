@@ -12,7 +12,6 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -164,7 +163,7 @@ def _deployment(client: ChildClient, flow_run: FlowRun) -> Deployment:
 
 
 def _not_loaded(client: ChildClient, flow_run: FlowRun, error: BaseException) -> int:
-    traceback.print_exception(error)
+    print(plugins.load("millrace.engine.tracebacks:of_user")(error), end="", file=sys.stderr)
     text = str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
     state = named("Crashed", masked(f"The run's code could not be loaded on {os.uname().nodename}. {text}"))
     try:
