@@ -71,6 +71,13 @@ class PlaceholderFlow(Flow[Any, Any]):
         """
         return self._real().run_claimed(flow_run, lease, client)
 
+    @property
+    def unloadable(self) -> str | None:
+        """Why the real flow cannot be loaded here, in a line, where that is known already."""
+        error = getattr(cast(Any, self.fn).real, "args", (None,))[0]
+        cause = getattr(error, "__cause__", None) or error
+        return f"{type(cause).__name__}: {cause}" if isinstance(cause, BaseException) else None
+
     def _real(self) -> Flow[Any, Any]:
         return cast("Flow[Any, Any]", cast(Any, self.fn).real())
 

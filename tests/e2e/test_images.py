@@ -423,12 +423,12 @@ def test_without_an_engine_code_goes_as_a_package_and_this_is_said(
     harbour.completes(made, "packed")
 
 
-def test_without_an_engine_a_process_pool_takes_the_code_where_it_is(
-    harbour: Harbour, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_process_pool_takes_no_image_with_an_engine_or_without(
+    harbour: Harbour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book = _book(harbour.code / "plain_book.ipynb", "print('in a process', n)", parameters="n = 1")
-    _without_engine(monkeypatch)
-    made = deploy_notebook(book, "d", image="books:1", work_pool_name="plain")
-    assert "was not built: the pool 'plain' runs processes" in capsys.readouterr().out
-    harbour.start_worker(pool="plain")
-    harbour.completes(made, "in a process 1")
+    for without in (False, True):
+        if without:
+            _without_engine(monkeypatch)
+        with pytest.raises(InvalidInput, match=r"'plain'.*does not support custom images"):
+            deploy_notebook(book, "d", image="books:1", work_pool_name="plain")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,12 +157,32 @@ def test_nothing_is_made_when_something_is_wrong(yard: Yard) -> None:
             SpecError,
             r"millrace.yaml:19: .*gone",
         ),
-        (FILE.replace("echo abc123", "'false'"), PullFailed, "'false'"),
+        (
+            FILE.replace("echo abc123", "'false'"),
+            PullFailed,
+            r"millrace.yaml:3: build: .*'false'.* exited with 1, and wrote",
+        ),
+        (FILE.replace("echo abc123", "exit 3"), PullFailed, r"no program 'exit' here.*no shell"),
+        (
+            FILE.replace(f"{{name: {POOL}}}", f"{{name: {POOL}x}}"),
+            SpecError,
+            rf"millrace.yaml:22: work_pool.name: .*Did you mean '{POOL}'",
+        ),
+        (re.sub(r"{env: .*}", "{env: 5}", FILE), SpecError, r"millrace.yaml:17: work_pool.job_variables: .*'env'"),
     ):
         file.write_text(bad)
         with pytest.raises(error, match=said):
             specified.deploy_specified(specfile.read(file))
     assert len(yard.client.read_deployments()) == before
+
+
+def test_what_will_not_do_later_is_said_when_it_is_deployed(yard: Yard, cli: Run) -> None:
+    (yard.code / "far.py").write_text("import acme_only_there\n" + FLOW)
+    code, out, err = cli("deploy", "far.py:etl", "--pool", POOL, "--job-variable", "workng_dir=x")
+    said = " ".join((out + err).split())
+    assert code == 0, said
+    assert "far.py:etl cannot be imported here: ModuleNotFoundError: No module named 'acme_only_there'" in said
+    assert "takes no job variable 'workng_dir' (did you mean 'working_dir'?)" in said
 
 
 def test_code_that_is_pulled(yard: Yard, cli: Run, tmp_path: Path) -> None:

@@ -181,6 +181,19 @@ _D = "deployments:\n  - name: a\n    entrypoint: flows.py:etl\n"
         (_D + "    build:\n      - a: {}\n        b: {}\n", 5, "the name of a function with its inputs"),
         (_D + "    pull: [git]\n", 4, "the name of a function"),
         (_D + "    pull:\n      - prefect.deployments.steps.git_clon: {}\n", 5, "Did you mean 'git_clone'"),
+        (
+            _D
+            + "    pull:\n      - prefect.deployments.steps.git_clone:\n          branch: a\n          repositry: x\n",
+            7,
+            "git_clone takes no 'repositry'. Did you mean 'repository'",
+        ),
+        (_D + "    pull:\n      - prefect.deployments.steps.git_clone: {branch: main}\n", 5, "needs 'repository'"),
+        (
+            _D + "    build:\n      - millrace.deployments.steps.run_shell_script: {scrpit: ls}\n",
+            5,
+            "takes no 'scrpit'",
+        ),
+        (_D + "    build:\n      - prefect_docker.deployments.steps.push_docker_image: {imge: x}\n", 5, "'imge'"),
         (_D + "    description: '{{ $ABSENT }}'\n", 4, "description: the environment variable ABSENT is not set"),
         (_D + "    description: '{{ prefect.variables.absent }}'\n", 4, "variable 'absent' cannot be had"),
         (_D + "    description: '{{ image }}'\n", 4, "stands for nothing.*no output"),

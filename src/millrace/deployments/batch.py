@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -53,7 +53,7 @@ def deploy(
         build: build the image, with the code in it; otherwise it is there already.
         push: push what was built.
         print_next_steps_message: say what to do next.
-        ignore_warnings: do not say that nobody works for the pool.
+        ignore_warnings: do not say that nobody works for the pool, nor which job variables it does not take.
 
     Returns:
         The ids of those that were made.
@@ -72,7 +72,9 @@ def deploy(
         raise InvalidInput("deploy() needs at least one deployment, as flow.to_deployment(…) makes it.")
     client = plugins.load("millrace.client.locate:connect")()
     wanted = [work_pool_name or one.work_pool_name or settings.current().work_pool for one in deployments]
-    pools = {name: _pool(client, name) for name in dict.fromkeys(wanted)}
+    pools = {name: pool_of(client, name) for name in dict.fromkeys(wanted)}
+    if not ignore_warnings:
+        _warn_of_variables(deployments, [pools[name] for name in wanted])
     placing = plugins.load("millrace.deployments.placement:Placement")(image, build, push)
     placing.place([(one, pools[name]) for one, name in zip(deployments, wanted, strict=True)])
     ids = Ids()
@@ -97,7 +99,26 @@ def deploy(
     return ids
 
 
-def _pool(client: Any, name: str) -> WorkPool:
+def _warn_of_variables(deployments: Sequence[RunnerDeployment], pools: Sequence[WorkPool]) -> None:
+    if not any(one.job_variables for one in deployments):
+        return
+    unknown = plugins.load("millrace.deployments.pool_variables:unknown")
+    warn = plugins.load("millrace.deployments.placement:warn")
+    for deployment, pool in zip(deployments, pools, strict=True):
+        if said := unknown(deployment.job_variables, pool):
+            warn(f"{deployment.full_name}: {said}")
+
+
+def pool_of(client: Any, name: str) -> WorkPool:
+    """The pool of this name.
+
+    Args:
+        client: the client.
+        name: the pool's.
+
+    Raises:
+        InvalidInput: there is none; the message lists those there are.
+    """
     try:
         pool: WorkPool = client.read_work_pool(name)
     except NotFound:

@@ -86,7 +86,13 @@ def pulled(directory: Path, entrypoint: str, steps: list[dict[str, Any]]) -> Fou
 
 def _flow(parsed: entrypoints.Entrypoint, directory: Path) -> Any:
     # What is not installed here may be where it runs; a flow is deployed by its source then.
-    return plugins.load("millrace.loading:flow_in")(directory, parsed)
+    flow = plugins.load("millrace.loading:flow_in")(directory, parsed)
+    if why := getattr(flow, "unloadable", None):
+        plugins.load("millrace.deployments.placement:warn")(
+            f"{parsed} cannot be imported here: {why}. It is deployed as its source shows it; runs fail wherever that "
+            "is missing too."
+        )
+    return flow
 
 
 def _written(parsed: entrypoints.Entrypoint, flow: Any) -> str:

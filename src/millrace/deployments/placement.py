@@ -56,10 +56,10 @@ class Placement:
         if not self._wanted:
             self._without_image(given)
             return
+        for _, pool in given:
+            _require_containers(pool)
         image = self._image()
         if not self._build:
-            for _, pool in given:
-                _require_containers(pool)
             self._named(given, image)
             return
         try:
@@ -68,8 +68,6 @@ class Placement:
         except (NoEngine, PluginMissing) as error:
             self._without_engine(given, image, error)
             return
-        for _, pool in given:
-            _require_containers(pool)
         self._built(given, image)
 
     def _image(self) -> Any:
@@ -142,8 +140,9 @@ class Placement:
                 return deployment
             raise InvalidInput(
                 f"The pool {pool.name!r} runs containers, and {code.path}, where the code of {deployment.full_name!r} "
-                "lies, is not in them. Give an image to put it in (image='name:tag', push=False), or keep the code in "
-                "a storage (flow.from_source)."
+                "lies, is not in them. Put it into an image: in Python with image='name:tag', push=False, in "
+                "millrace.yaml with the step build_docker_image below build:. Or keep the code in a storage "
+                "(flow.from_source, or pull: in the file)."
             )
 
         self._each(given, checked)
@@ -152,12 +151,6 @@ class Placement:
         def packed(deployment: RunnerDeployment, pool: WorkPool) -> RunnerDeployment:
             variables = _variables(pool)
             code = deployment.code
-            if "image" not in variables:
-                say(
-                    f"{why} The image {image.reference!r} was not built: the pool {pool.name!r} runs {pool.type}es, "
-                    f"which take the code of {deployment.full_name!r} from {code.path or 'its storage'}."
-                )
-                return deployment
             own = deployment.job_variables.get("image") or variables["image"].get("default")
             if not own or own == plugins.load("millrace.workers.docker_variables:IMAGE"):
                 raise NoEngine(

@@ -137,6 +137,16 @@ class Specified:
         """The line it begins in."""
         return self.document.line(self.at)
 
+    def place_of(self, section: str, number: int) -> str:
+        """File and line of a step; a section that the deployment has not is that of the document.
+
+        Args:
+            section: `build`, `push` or `pull`.
+            number: of the step in there.
+        """
+        at = (*self.at, section) if (*self.at, section) in self.document.lines else (section,)
+        return f"{self.file}:{self.document.line((*at, number))}"
+
     def error(self, message: str, *field: str | int) -> SpecError:
         """An error that names file and line.
 
@@ -245,10 +255,13 @@ def _steps(document: Document, path: tuple[str | int, ...], value: Any) -> Steps
                 f"`- prefect.deployments.steps.run_shell_script: {{script: ls}}`; here it is {step!r}.",
                 here,
             )
+        ((name, inputs),) = step.items()
         try:
-            storage_steps.require_known(str(next(iter(step))))
+            storage_steps.require_known(str(name))
         except InvalidInput as error:
             raise document.error(f"{field}: {error}", here) from None
+        if (wrong := storage_steps.misfit(str(name), inputs)) is not None:
+            raise document.error(f"{field}: {wrong[0]}", (*here, str(name), *([wrong[1]] if wrong[1] else [])))
     return list(listed)
 
 

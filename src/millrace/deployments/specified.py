@@ -11,15 +11,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from millrace import declarations
-from millrace.deployments import found, specfile
-from millrace.deployments.batch import Ids, deploy
+from millrace import declarations, plugins, settings
+from millrace.deployments import found, pool_variables, specfile
+from millrace.deployments.batch import Ids, deploy, pool_of
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.deployments.fillings import with_outputs
 from millrace.deployments.source import Source
 from millrace.deployments.specfile import Specified, Steps
 from millrace.errors import InvalidInput, MillraceError, MissingDeployment, UnspecifiedDeployment
 from millrace.schema.job_variables import merge
+from millrace.schema.pools import WorkPool
 from millrace.storage import steps as storage_steps
 from millrace.storage.local import SET_DIRECTORY
 
@@ -236,11 +237,43 @@ def deploy_specified(
         PullFailed: a step failed; nothing was made.
     """
     ready = [(one, made(one, **(instead or {}))) for one in specified]
+    _require_pools(ready, work_pool_name)
     done: dict[str, Outputs] = {}
     finished = [_after_steps(one, deployment, done) for one, deployment in ready]
     return deploy(
         *finished, work_pool_name=work_pool_name, build=False, push=False, print_next_steps_message=print_next_steps
     )
+
+
+def _require_pools(ready: Sequence[tuple[Specified, RunnerDeployment]], otherwise: str | None) -> None:
+    """Refuse pools that are not there, and job variables that do not fit them, before a step is performed."""
+    client = plugins.load("millrace.client.locate:connect")()
+    pools: dict[str, WorkPool] = {}
+    for one, deployment in ready:
+        name = otherwise or deployment.work_pool_name or settings.current().work_pool
+        try:
+            pool = pools[name] = pools.get(name) or pool_of(client, name)
+        except InvalidInput as error:
+            if name != one.entry.work_pool.name:  # it stands in a command or a setting, and not here
+                raise
+            raise one.error(f"work_pool.name: {error}", "work_pool", "name") from None
+        for variable, problem in pool_variables.wrong(deployment.job_variables, pool).items():
+            if variable in one.entry.work_pool.job_variables:
+                raise one.error(f"work_pool.job_variables: {problem}", "work_pool", "job_variables", variable)
+
+
+def _performed(one: Specified) -> Outputs:
+    """What the build and push steps of an entry give; an error says where the step stands."""
+    outputs: Outputs = {}
+    directory = one.directory
+    for section, steps in (("build", one.entry.build), ("push", one.entry.push)):
+        for number, step in enumerate(steps or []):
+            try:
+                directory, outputs = storage_steps.performed([step], one.directory, start=directory, before=outputs)
+            except MillraceError as error:
+                error.args = (f"{one.place_of(section, number)}: {section}: {error}",)
+                raise
+    return outputs
 
 
 def _after_steps(one: Specified, deployment: RunnerDeployment, done: dict[str, Outputs]) -> RunnerDeployment:
@@ -250,7 +283,7 @@ def _after_steps(one: Specified, deployment: RunnerDeployment, done: dict[str, O
         return deployment
     key = json.dumps([str(one.directory), steps], sort_keys=True, default=str)
     if key not in done:
-        done[key] = storage_steps.performed(steps, one.directory)[1]
+        done[key] = _performed(one)
     outputs = done[key]
     try:
         for name in _FILLED:

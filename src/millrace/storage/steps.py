@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import logging
 import os
 import shlex
@@ -79,16 +80,22 @@ def run_shell_script(
             continue
         try:
             done = subprocess.run(words, cwd=directory or place, env=environment, capture_output=True, text=True)
+        except FileNotFoundError:
+            where = directory or place
+            why = f"there is no directory {where}."
+            if Path(where).is_dir():
+                why = f"there is no program {words[0]!r} here. Lines are run one by one, and by no shell."
+            raise PullFailed(f"The line {line!r} of a step could not be run: {why}") from None
         except OSError as error:
             raise PullFailed(f"The line {line!r} of a step could not be run: {error}") from None
         outputs.append(done.stdout.strip())
         errors.append(done.stderr.strip())
-        if stream_output and (said := done.stdout + done.stderr):
-            print(said, end="", flush=True)  # whoever reads the output of the run sees it before what comes next
+        if stream_output and (printed := done.stdout + done.stderr):
+            print(printed, end="", flush=True)  # whoever reads the output of the run sees it before what comes next
         if done.returncode:
-            raise PullFailed(
-                f"The line {line!r} of a step exited with {done.returncode}: {done.stderr.strip()[-2000:]}"
-            )
+            said = done.stderr.strip() or done.stdout.strip()
+            more = f": {said[-2000:]}" if said else ", and wrote nothing."
+            raise PullFailed(f"The line {line!r} of a step exited with {done.returncode}{more}")
     return {"stdout": "\n".join(outputs), "stderr": "\n".join(errors)}
 
 
@@ -189,6 +196,32 @@ def require_known(name: str) -> None:
         close = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise InvalidInput(f"The step {name!r} is not known here.{hint} There are: {', '.join(known)}.")
+
+
+def misfit(name: str, given: Mapping[str, Any] | None) -> tuple[str, str | None] | None:
+    """What is wrong with the names of the inputs of a step of ours; None where nothing is, or the step is not ours.
+
+    Args:
+        name: as the step has it.
+        given: its inputs.
+
+    Returns:
+        A sentence, and the input that it is about, where that is given.
+    """
+    short, names = _short(name), set(given or {}) - {"id", "requires"}
+    if short is None:
+        return None
+    step = plugins.load(DEPLOYING[short]) if short in DEPLOYING else BUILT_IN[short]
+    takes = dict(list(inspect.signature(step).parameters.items())[1:])  # without the place, which is not given
+    known = [one.name for one in takes.values() if one.kind is not one.VAR_KEYWORD]
+    if len(known) == len(takes) and (strange := sorted(names - set(known))):
+        close = difflib.get_close_matches(strange[0], known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"The step {short} takes no {strange[0]!r}.{hint} It takes: {', '.join(known)}.", strange[0]
+    for one in takes.values():
+        if one.kind is not one.VAR_KEYWORD and one.default is one.empty and one.name not in names:
+            return f"The step {short} needs {one.name!r}, which is not given.", None
+    return None
 
 
 def _short(name: str) -> str | None:
