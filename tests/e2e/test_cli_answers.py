@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import millrace
 from millrace import settings
 from millrace.cli import main
 from millrace.client import locate
@@ -210,3 +212,52 @@ def test_a_name_that_cannot_be(cli: Cli, words: list[str], said: str) -> None:
     done = cli(*words, code=2)
     assert said in done.err and not done.out
     assert len(done.err.strip().splitlines()) == 1
+
+
+# -- runs that nobody takes
+
+
+def test_a_watched_run_says_why_it_waits(cli: Cli) -> None:
+    done = cli("deployment", "run", "greet/d", "--watch", "--timeout", "5", "--name", "waits", code=5)
+    said = "· No worker polls the pool side. In a terminal: millrace worker start --pool side"
+    assert done.out.count(said) == 1
+    done = cli("flow-run", "watch", "waits", "--timeout", "5", "-o", "json", code=5)
+    assert said in done.err and not done.out
+
+
+def test_whoever_waits_for_a_deployment_reads_once_why(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
+    cli("work-queue", "create", "rests", "--pool", "side")
+    cli("work-queue", "pause", "rests", "--pool", "side")
+    millrace.run_deployment("greet/d", timeout=4.5, poll_interval=0.2, work_queue_name="rests")
+    asyncio.run(millrace.arun_deployment("greet/d", timeout=4.5, poll_interval=0.2, flow_run_name="later"))
+    first, second = [record.getMessage() for record in caplog.records if record.name == "millrace.deployments"]
+    assert "The queue rests of the pool side is paused. In a terminal: millrace work-queue resume rests" in first
+    assert "The run 'later'" in second and "No worker polls the pool side." in second
+
+
+def test_deleting_a_pool_tells_what_depends_on_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("work-pool", "create", "doomed")
+    cli("deploy", "flows.py:greet", "--name", "left", "--pool", "doomed")
+    told = cli("deployment", "run", "greet/left").out
+    assert "No worker polls the pool doomed. In a terminal: millrace worker start --pool doomed" in told
+    cli("work-pool", "pause", "doomed")
+    assert "The pool doomed is paused." in cli("deployment", "run", "greet/left").out
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y"))
+    asked = cli("work-pool", "delete", "doomed", code=2).err
+    assert "Delete the work pool 'doomed'? 1 deployment and 2 waiting runs would be left without a pool." in asked
+    assert "1 deployment and 2 waiting runs left" in cli("work-pool", "delete", "doomed", "--yes").out
+    assert "none: nothing runs it, unless a process serves it" in cli("deployment", "inspect", "greet/left").out
+    assert "Its deployment has no work pool: nothing runs it" in cli("deployment", "run", "greet/left").out
+    cli("deployment", "delete", "greet/left", "--yes")
+
+
+def test_a_queue_that_a_run_makes_is_named(cli: Cli) -> None:
+    words = ["deployment", "run", "greet/d", "--work-queue", "nope", "-o", "json"]
+    done = cli(*words)
+    assert "the work queue 'nope' of the pool 'side' was made" in done.err and done.json["work_queue_name"] == "nope"
+    assert "was made" not in cli(*words).err
+
+
+def test_the_embedded_worker_is_no_reason_to_wait(cli: Cli) -> None:
+    told = cli("deployment", "run", "linger/here", "-p", "seconds=0").out
+    assert "Watch it" in told and "worker" not in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from millrace.client.waiting import Around
 from millrace.jupyter.view import LINE_LENGTH, LOG_LINES, RunView, line_message
 from millrace.schema.events import ReceivedEvent
 from millrace.schema.logs import Log
@@ -143,13 +144,13 @@ def test_a_long_line_is_cut_for_the_page_only() -> None:
 def test_why_it_waits() -> None:
     view = RunView(str(RUN))
     view.load(stored("Late", StateType.SCHEDULED, 0, expected_start_time=at(0), work_pool_name="gpu"), "etl")
-    assert not view.explain(at(1), workers=0, pool_paused=False)  # not yet worth a word
-    assert view.explain(at(9), workers=0, pool_paused=False)
+    assert not view.explain(at(1), Around("gpu", 0))  # not yet worth a word
+    assert view.explain(at(9), Around("gpu", 0))
     picture = view.snapshot()
     assert picture["waiting"] == "No worker polls the pool gpu."
     assert picture["command"] == "millrace worker start --pool gpu"
-    assert view.explain(at(9), workers=0, pool_paused=True) and "paused" in view.snapshot()["waiting"]
-    assert view.explain(at(9), workers=2, pool_paused=False) and "busy" in view.snapshot()["waiting"]
+    assert view.explain(at(9), Around("gpu", 0, paused=True)) and "paused" in view.snapshot()["waiting"]
+    assert view.explain(at(9), Around("gpu", 2)) and "busy" in view.snapshot()["waiting"]
     view.apply(flow_run_event("Pending", "PENDING", 10))
     view.apply(flow_run_event("Running", "RUNNING", 11))
     assert view.snapshot()["waiting"] == ""

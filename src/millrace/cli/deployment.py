@@ -15,6 +15,7 @@ from millrace.cli.deployment_names import Which, find, named
 from millrace.cli.options import Parameters, Tags, Yes, confirm, later, moment, values, variables
 from millrace.cli.output import Format, Output, done, emit, facts, note, say, table, when
 from millrace.cli.reach import reach
+from millrace.cli.waiting import is_new_queue, no_pool, nobody
 from millrace.cli.watch import code, ended
 from millrace.cli.watch import watch as watched
 from millrace.client.synchronous import Client
@@ -75,7 +76,7 @@ def inspect(deployment: Which, output: Output = Format.TEXT) -> None:
             "entrypoint": found.entrypoint,
             "path": found.path,
             "version": found.version,
-            "pool": found.work_pool_name,
+            "pool": found.work_pool_name or no_pool(found),
             "queue": found.work_queue_name,
             "parameters": found.parameters,
             "job variables": found.job_variables,
@@ -134,7 +135,10 @@ def run(
         tags=tag or [],
         **chosen,
     )
+    new = is_new_queue(client, found.work_pool_name, queue)
     made = client.create_flow_run_from_deployment(found.id, body)
+    if new:
+        note(f"millrace: the work queue {queue!r} of the pool {found.work_pool_name!r} was made: it was not there.")
     if watch:
         _watch(client, made, timeout, output)
     if output is Format.JSON:
@@ -142,6 +146,8 @@ def run(
         return
     say(f"The run {made.name!r} is {made.state_name}, due {when(made.expected_start_time)}.")
     say(f"Watch it: millrace flow-run watch {made.id}")
+    if reason := nobody(client, made):
+        say(str(reason))
 
 
 def _start(at: str | None, in_: str | None) -> datetime:
@@ -207,6 +213,7 @@ def backfill(
     start, end = moment(from_, "--from"), moment(to, "--to")
     client = reach()
     found = find(client, deployment)
+    made_queue = not dry_run and is_new_queue(client, found.work_pool_name, queue)
     filled = plugins.load("millrace.deployments.backfills:backfill")(
         found.id,
         start,
@@ -218,6 +225,8 @@ def backfill(
         work_queue_name=queue,
         client=client,
     )
+    if made_queue and any(fire.created for fire in filled):
+        note(f"millrace: the work queue {queue!r} of the pool {found.work_pool_name!r} was made: it was not there.")
     if output is Format.JSON:
         emit(filled)
         return

@@ -6,6 +6,8 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 import typer
@@ -16,7 +18,9 @@ from millrace.cli.output import console, note, say, state
 from millrace.client.follow import Message, follow
 from millrace.client.stream import ends
 from millrace.client.synchronous import Client
-from millrace.errors import NotFound
+from millrace.client.waiting import PATIENCE, Waiting, overdue, why
+from millrace.errors import MillraceError, NotFound
+from millrace.schema.fields import now
 from millrace.schema.logs import Log
 from millrace.schema.queries import FlowRunQuery
 from millrace.schema.runs import FlowRun, FlowRunFilter
@@ -63,11 +67,11 @@ def watch(client: Client, run: FlowRun, *, timeout: float | None = None, quiet: 
     coming: queue.SimpleQueue[Message | BaseException | None] = queue.SimpleQueue()
     threading.Thread(target=_follow, args=(client, run.id, coming), daemon=True).start()
     end: Message | None = None  # is shown when all was heard: lines come a little later than the state
+    silence = _Silence(client, run, note if quiet else say)
     goes_on = f"The run {run.name!r} goes on: millrace flow-run watch {run.id}"
     try:
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            message = coming.get(timeout=left)
+            message = _next(coming, deadline, silence)
             if isinstance(message, BaseException):
                 raise message
             if end is not None and not quiet and not isinstance(message, list):
@@ -85,6 +89,37 @@ def watch(client: Client, run: FlowRun, *, timeout: float | None = None, quiet: 
     except KeyboardInterrupt:
         note(f"\nStopped watching. {goes_on}\nCancel it: millrace flow-run cancel {run.id}")
         raise typer.Exit(INTERRUPTED) from None
+
+
+class _Silence:
+    """What is said while nothing happens: why the run has not begun, each reason once."""
+
+    def __init__(self, client: Client, run: FlowRun, tell: Callable[[str], None]) -> None:
+        self.client, self.run, self.tell = client, run, tell
+        self.told: Waiting | None = None
+
+    def explain(self) -> None:
+        if self.run.start_time is not None:
+            return
+        with suppress(MillraceError):
+            self.run = self.client.read_flow_run(self.run.id)
+            reason = why(self.client, self.run) if overdue(self.run, now()) else None
+            if reason is not None and reason != self.told:
+                self.tell(f"{now().astimezone():%H:%M:%S} · {reason}")
+                self.told = reason
+
+
+def _next(
+    coming: queue.SimpleQueue[Message | BaseException | None], deadline: float | None, silence: _Silence
+) -> Message | BaseException | None:
+    while True:
+        left = PATIENCE if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            return coming.get(timeout=min(left, PATIENCE))
+        except queue.Empty:
+            if left < PATIENCE:
+                raise
+            silence.explain()
 
 
 def _follow(client: Client, run_id: UUID, coming: queue.SimpleQueue[Message | BaseException | None]) -> None:

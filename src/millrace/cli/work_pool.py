@@ -12,7 +12,7 @@ from millrace import plugins, settings
 from millrace.cli.options import Yes, confirm
 from millrace.cli.output import Format, Output, done, emit, facts, say, table
 from millrace.cli.reach import reach
-from millrace.cli.waiting import Hours, coming
+from millrace.cli.waiting import Hours, coming, dependents
 from millrace.errors import InvalidInput, NotFound
 from millrace.schema.fields import JsonObject
 from millrace.schema.pools import WorkPoolCreate, WorkPoolUpdate
@@ -241,6 +241,8 @@ def delete(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Remove a pool and its queues."""
     client = reach()
     found = client.read_work_pool(name)
-    confirm(f"Delete the work pool {name!r}?", yes)
+    left = dependents(client, name)
+    confirm(f"Delete the work pool {name!r}?" + (f" {left} would be left without a pool." if left else ""), yes)
     client.delete_work_pool(name)
-    done(f"Deleted the work pool {name!r}.", found, output)
+    more = f" {left} left without a pool: nothing runs them now. Deploy them again, to another." if left else ""
+    done(f"Deleted the work pool {name!r}.{more}", found, output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 import re
 import time
 from collections.abc import Generator, Iterable
@@ -14,11 +15,12 @@ from uuid import UUID
 
 from millrace import plugins
 from millrace.client.handle import RunHandle
+from millrace.client.waiting import Waiting, awhy, overdue, why
 from millrace.deployments.given import tag_list
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.inputs import Dependencies, resolve, result_of_upstream
 from millrace.engine.secrecy import refuse_values
-from millrace.errors import InvalidInput, MissingDeployment, NotFound
+from millrace.errors import InvalidInput, MillraceError, MissingDeployment, NotFound
 from millrace.schema.deployments import Deployment
 from millrace.schema.fields import JsonObject, new_id, now
 from millrace.schema.job_variables import expand
@@ -30,6 +32,8 @@ from millrace.schema.states import State, named, scheduled
 # The first looks come sooner than `poll_interval`: most runs people wait for are short.
 _FIRST_LOOK = 0.05
 _SLOWER = 1.5
+
+_log = logging.getLogger("millrace.deployments")
 _LISTED = 10
 
 
@@ -135,11 +139,14 @@ def run_deployment(
     body = body.model_copy(update={"parent_task_run_id": task_run_id})
     flow_run = client.create_flow_run_from_deployment(deployment.id, body)
     deadline = None if timeout is None else time.monotonic() + timeout
-    pause = _FIRST_LOOK
+    pause, told = _FIRST_LOOK, False
     while (wait := _wait(flow_run, deadline, pause)) is not None:
         time.sleep(wait)
         pause = min(pause * _SLOWER, poll_interval)
         flow_run = client.read_flow_run(flow_run.id)
+        if not told and overdue(flow_run, now()):
+            with suppress(MillraceError):
+                told = _told(flow_run, why(client, flow_run))
     return DeploymentRun.model_validate(dict(flow_run))
 
 
@@ -192,11 +199,14 @@ async def arun_deployment(
     body = body.model_copy(update={"parent_task_run_id": task_run_id})
     flow_run = await client.create_flow_run_from_deployment(deployment.id, body)
     deadline = None if timeout is None else time.monotonic() + timeout
-    pause = _FIRST_LOOK
+    pause, told = _FIRST_LOOK, False
     while (wait := _wait(flow_run, deadline, pause)) is not None:
         await asyncio.sleep(wait)
         pause = min(pause * _SLOWER, poll_interval)
         flow_run = await client.read_flow_run(flow_run.id)
+        if not told and overdue(flow_run, now()):
+            with suppress(MillraceError):
+                told = _told(flow_run, await awhy(client, flow_run))
     return DeploymentRun.model_validate(dict(flow_run))
 
 
@@ -215,6 +225,13 @@ def _wait(flow_run: FlowRun, deadline: float | None, pause: float) -> float | No
         return pause
     left = deadline - time.monotonic()
     return min(pause, left) if left > 0 else None
+
+
+def _told(flow_run: FlowRun, reason: Waiting | None) -> bool:
+    """Logs why a run waits, for whoever waits for it."""
+    if reason is not None:
+        _log.warning("The run %r of the deployment waits. %s", flow_run.name, reason)
+    return reason is not None
 
 
 def _id_of(name: str | UUID) -> UUID | None:

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from millrace.client.follow import follow
 from millrace.client.synchronous import Client
+from millrace.client.waiting import look
 from millrace.errors import MillraceError
 from millrace.jupyter.pausing import read_pause
 from millrace.jupyter.view import Line, RunView
 from millrace.schema.artifacts import Artifact, ArtifactFilter, ArtifactQuery, ArtifactSort
 from millrace.schema.fields import now
 from millrace.schema.flows import IdCondition
-from millrace.schema.pools import WorkerStatus
 from millrace.schema.queries import TaskRunQuery
 from millrace.schema.runs import FlowRunFilter, TaskRun
 from millrace.schema.states import StateType
@@ -106,11 +106,9 @@ class Follower:
         """Ask why the run waits, if it does."""
         if not (self._view.is_waiting and self._view.pool):
             return
-        pool = self.client.read_work_pool(self._view.pool)
-        workers = self.client.read_workers(self._view.pool)
-        online = sum(worker.status is WorkerStatus.ONLINE for worker in workers)
+        around = look(self.client, self._view.pool)
         with self._lock:
-            self.version += self._view.explain(now(), online, pool.is_paused)
+            self.version += self._view.explain(now(), around)
 
     def read_pause(self) -> None:
         """Ask what the run waits for, if it is paused and nobody has asked."""

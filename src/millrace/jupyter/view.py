@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from millrace.client.waiting import PATIENCE, Around, Waiting, explained
 from millrace.jupyter.pausing import Pause
 from millrace.schema.artifacts import Artifact
 from millrace.schema.events import RESOURCE_ID, ReceivedEvent
@@ -24,9 +25,6 @@ ARTIFACTS = 100
 
 LINE_LENGTH = 2000
 """How much of a line is shown; all of it stays on the server."""
-
-PATIENCE = 3.0
-"""Seconds a run may be overdue before one asks why."""
 
 LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 
@@ -73,19 +71,6 @@ class Line:
     time: datetime
     level: str
     text: str
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Why a run has not begun.
-
-    Args:
-        reason: a sentence.
-        command: what would help, for a terminal; empty if nothing is to be done.
-    """
-
-    reason: str
-    command: str = ""
 
 
 @dataclass
@@ -269,13 +254,12 @@ class RunView:
         """The artifacts, latest first, at most so many."""
         return sorted(self.artifacts.values(), key=lambda one: (one.created, one.id), reverse=True)[:count]
 
-    def explain(self, now: datetime, workers: int, pool_paused: bool) -> bool:
+    def explain(self, now: datetime, around: Around) -> bool:
         """Find out why the run waits.
 
         Args:
             now: the current moment.
-            workers: how many workers of its pool are online.
-            pool_paused: whether the pool rests.
+            around: what the run depends on.
 
         Returns:
             Whether the answer is another than before.
@@ -283,14 +267,7 @@ class RunView:
         before, self.waiting = self.waiting, None
         overdue = (now - self.due).total_seconds() if self.due else 0.0
         if self.is_waiting and self.pool and overdue > PATIENCE:
-            if pool_paused:
-                self.waiting = Waiting(f"The pool {self.pool} is paused.", f"millrace work-pool resume {self.pool}")
-            elif not workers:
-                self.waiting = Waiting(
-                    f"No worker polls the pool {self.pool}.", f"millrace worker start --pool {self.pool}"
-                )
-            elif self.state == "Late":
-                self.waiting = Waiting(f"The workers of the pool {self.pool} are busy.")
+            self.waiting = explained(around, late=self.state == "Late")
         return self.waiting != before
 
     def copy(self) -> RunView:
