@@ -22,6 +22,9 @@ from millrace.errors import SettingsError
 FILE = "settings.toml"
 """The file of settings in the data directory."""
 
+OWN_WORKER = "MILLRACE__OWN_WORKER"
+"""Set in the environment of the worker that an embedded server brings: it starts its server again if that is killed."""
+
 
 def _default_home() -> Path:
     return Path(platformdirs.user_data_dir("millrace", appauthor=False))

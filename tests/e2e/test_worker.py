@@ -305,3 +305,61 @@ def test_forks_of_a_killed_run_are_found(yard: Yard) -> None:
     assert run.state_type is StateType.CRASHED
     (entry,) = yard.entries(run, "begin")
     yard.until(lambda: not psutil.pid_exists(entry["fork"]) or psutil.Process(entry["fork"]).status() == "zombie", 5)
+
+
+def test_a_worker_whose_pool_was_deleted_ends_and_does_not_make_it_again(yard: Yard) -> None:
+    deployment = yard.deployment(LONG)
+    worker = yard.start_worker()
+    run = yard.run(deployment, seconds=4)
+    yard.until(lambda: yard.entries(run, "begin"))
+    yard.client.delete_work_pool(yard.pool)
+    assert worker.wait(30) != 0
+    assert "was deleted" in yard.said("worker")
+    assert yard.pool not in [pool.name for pool in yard.client.read_work_pools()]
+    assert yard.labelled(run), "what it had begun goes on"
+
+
+def test_a_worker_says_that_its_server_is_away_and_that_it_is_back(yard: Yard) -> None:
+    yard.deployment(SUM)
+    yard.start_worker()
+    yard.until(lambda: "takes runs" in yard.said("worker"))
+    yard.kill(yard.server)
+    yard.until(lambda: "is away" in yard.said("worker"))
+    time.sleep(3)
+    yard.start_server()
+    yard.until(lambda: "is back" in yard.said("worker"))
+    said = yard.said("worker")
+    assert (said.count("is away"), said.count("is back")) == (1, 1), said
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_worker_without_a_server_says_so_and_stops_at_once(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if silent:
+            other.listen()  # takes connections and never answers
+        monkeypatch.setenv("MILLRACE_API_URL", f"http://127.0.0.1:{other.getsockname()[1]}/api")
+        worker = yard.start_worker()
+        yard.until(lambda: "The worker waits for it" in yard.said("worker"))
+        worker.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert worker.wait(20) == 0
+        assert time.monotonic() - began < 4
+    said = yard.said("worker")
+    assert "takes runs" not in said and "Stopping" in said, said
+
+
+def test_a_run_that_is_over_is_not_taken_over(yard: Yard) -> None:
+    deployment = yard.deployment(LONG)
+    worker = yard.start_worker()
+    run = yard.run(deployment, seconds=2)
+    yard.until(lambda: yard.entries(run, "begin"))
+    yard.kill(worker)
+    note = yard.home / "runs" / str(run.id) / "job.json"
+    assert yard.wait(run).state_type is StateType.COMPLETED and note.exists()
+    (yard.home / "logs/worker.txt").write_text("")
+    yard.start_worker()
+    yard.until(lambda: "takes runs" in yard.said("worker") and not note.exists())
+    assert "Taking over" not in yard.said("worker")

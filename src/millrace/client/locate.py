@@ -38,6 +38,7 @@ __all__ = [
     "aconnect",
     "connect",
     "embedded_status",
+    "killed",
     "locate",
     "revive",
     "start_embedded",
@@ -194,6 +195,12 @@ def embedded_status() -> Runtime | None:
     return runtime if runtime is not None and _listens(runtime) else None
 
 
+def killed() -> Runtime | None:
+    """What the embedded server of the data directory said of itself, if it ended without having been told to stop."""
+    runtime = Runtime.read(settings.current().runtime_file)
+    return runtime if runtime is not None and not _alive(runtime) else None
+
+
 def start_embedded(wait: float = START_SECONDS) -> Endpoint:
     """Starts the embedded server of the data directory, or joins the one that runs.
 
@@ -234,6 +241,8 @@ def stop_embedded(wait: float = STOP_SECONDS) -> bool:
     deadline = time.monotonic() + wait
     while _alive(runtime):
         if time.monotonic() > deadline:
+            if runtime.worker_pid is not None:  # it would take the server for killed, and start it again
+                _signalled(runtime.worker_pid, signal.SIGTERM)
             _signalled(runtime.pid, signal.SIGKILL)
             deadline += 2.0
         time.sleep(_POLL)

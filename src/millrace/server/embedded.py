@@ -178,14 +178,15 @@ class Embedded:
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or idleness."""
         settings = self.settings
-        kill_left_over(self.runtime.read().get("worker_pid"))
-        self.runtime.remove()
         path = socket_path(settings)
         database = open_database(None, settings)
         try:
             ensure_pool(database)
             context = Context(database, settings, embedded=True)
             app = create_app(context, Policy.for_socket(self.token))
+            # only now that a start can hardly fail: until then the worker of a killed server may try again
+            kill_left_over(self.runtime.read().get("worker_pid"))
+            self.runtime.remove()
             sock = listen_unix(path)
             try:
                 server = Server(app, context, on_signal=self.ask_to_stop)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from millrace.settings import Settings
+from millrace.settings import OWN_WORKER, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in ("MILLRACE_API_URL", "MILLRACE_API_TOKEN", "PREFECT_API_URL", "PREFECT_API_KEY")
     }
-    return environment | {"MILLRACE_HOME": str(settings.home), "MILLRACE_AUTOSTART": "false"}
+    return environment | {"MILLRACE_HOME": str(settings.home), "MILLRACE_AUTOSTART": "false", OWN_WORKER: "1"}
 
 
 def open_worker_log(path: Path) -> int:

@@ -36,6 +36,7 @@ from millrace.workers.attempt import Attempt
 from millrace.workers.claims import Claimed, Leased, Polled, Source
 from millrace.workers.ending import release
 from millrace.workers.execution import KINDS, Execution, Kind, configured, template_of
+from millrace.workers.lifeline import Keeper, Lifeline, patiently
 from millrace.workers.process import ProcessKind
 
 log = logging.getLogger("millrace.worker")
@@ -91,6 +92,9 @@ class Worker:
         self._stopping = threading.Event()
         self._freed = threading.Event()
         self._me = jobs.Watcher.here()
+        self._line = Lifeline()
+        self._keeper: Keeper | None = None
+        self._gone: NotFound | None = None
 
     # -- its life
 
@@ -99,14 +103,15 @@ class Worker:
 
         Raises:
             InvalidInput: the pool is of another type.
+            NotFound: the pool was deleted meanwhile.
         """
+        self._keeper = Keeper.appointed()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._signalled)
-        client = self._patiently(self._connect)
-        if client is None:
+        client = patiently(self._connect, self._stopping)
+        if client is None or not self._prepare(client):
             return
-        self._prepare(client)
         source = self._source
         care = threading.Thread(target=self._care, args=(client,), name="millrace-care", daemon=True)
         care.start()
@@ -115,7 +120,11 @@ class Worker:
         while not self._stopping.is_set():
             source = source or Leased(asking, str(self.pool), self.name, self.queue_names)
             source = self._round(client, source)
+            if self._keeper is not None and self._keeper.look():
+                self.stop()
         self._leave(care)
+        if self._gone is not None:
+            raise self._gone
 
     def stop(self) -> None:
         """Claim nothing more and return from `run` within some seconds."""
@@ -149,30 +158,23 @@ class Worker:
         care.join(2)
         self._kind.close()
 
-    def _patiently(self, ask: Callable[[], T]) -> T | None:
-        """What a server answers, however late it comes up; None: the worker was stopped before."""
-        said = ""
-        while not self._stopping.is_set():
-            try:
-                return ask()
-            except ServerUnavailable as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("%s The worker waits for it.", said)
-                self._stopping.wait(1.0)
-        return None
-
-    def _prepare(self, client: Any) -> None:
+    def _prepare(self, client: Any) -> bool:
+        """Whether it could: it was not stopped before its server answered."""
         if self.pool is not None:
-            pool = self.pool
-            self._patiently(lambda: self._pool(client, pool))
+            pool, asking = self.pool, _hasty(client)
+            patiently(lambda: self._pool(asking, pool), self._stopping)
+            if self._stopping.is_set():
+                return False
         self._kind.prepare(client.endpoint)
         self._adopt(client)
+        return True
 
     def _pool(self, client: Any, name: str) -> None:
         try:
             pool = client.read_work_pool(name)
         except NotFound:
+            if self._keeper is not None:  # its server made the pool, and a person took it away
+                raise
             kind = self._type or "process"
             template = template_of(KINDS.load(kind))
             with contextlib.suppress(Conflict):  # another worker was faster
@@ -199,11 +201,14 @@ class Worker:
             return source
         try:
             taken = source.take(free)
-        except ServerUnavailable:
+        except ServerUnavailable as error:
+            self._line.lost(error)
             self._stopping.wait(0.5)
             return source
         except NotFound:
-            if isinstance(source, Leased) and self._has_pool(client):
+            if self._lacks_pool(client):
+                return source
+            if isinstance(source, Leased):
                 log.info("This server gives no leases: polling.")
                 self._try(lambda: self._beat(client))  # a claim says that a worker lives, a poll does not
                 return Polled(_hasty(client), str(self.pool), self.queue_names)
@@ -213,6 +218,7 @@ class Worker:
             log.warning("Claiming failed: %s", error)
             self._stopping.wait(2.0)
             return source
+        self._line.found()
         for claimed in taken:
             self._begin(client, claimed)
         return source
@@ -223,13 +229,23 @@ class Worker:
         with self._lock:
             return max(0, min(_MANY, self.limit - len(self._attempts)))
 
-    def _has_pool(self, client: Any) -> bool:
-        try:
-            client.read_work_pool(str(self.pool))
-        except NotFound:
-            self._pool(client, str(self.pool))
+    def _lacks_pool(self, client: Any) -> bool:
+        """Whether the pool was deleted, in which case it stops, or nobody can say."""
+        if self.pool is None:
             return False
-        return True
+        try:
+            client.read_work_pool(self.pool)
+        except NotFound:
+            self._gone = NotFound(
+                f"The work pool {self.pool!r} was deleted: its worker {self.name!r} stops; {len(self.running)} runs "
+                "live on. `millrace work-pool create` makes it again."
+            )
+            self.stop()
+            return True
+        except MillraceError as error:
+            log.debug("%s", error)
+            return True
+        return False
 
     def _begin(self, client: Any, claimed: Claimed) -> None:
         flow_run, lease = claimed.flow_run, claimed.lease
