@@ -472,6 +472,22 @@ def test_a_script_serves_until_it_is_interrupted(yard: Yard) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0, yard.said("serve")
     assert _deployment(yard, "etl", "served").paused
+    assert yard.said("serve").rstrip().endswith("Stopped serving."), "nothing lives on"
+
+
+def test_an_interrupted_script_says_which_served_runs_live_on(yard: Yard) -> None:
+    (yard.code / "slow.py").write_text(
+        "import time\nfrom millrace import flow\n\n@flow\ndef slow(seconds: float = 3):\n    time.sleep(seconds)\n\n"
+        "if __name__ == '__main__':\n    slow.serve('here')\n"
+    )
+    process = yard._spawn("serve", [sys.executable, str(yard.code / "slow.py")])
+    yard.until(lambda: "Serving 'slow/here'" in yard.said("serve"))
+    run = yard.run(_deployment(yard, "slow", "here").id, seconds=8)
+    yard.wait(run, StateType.RUNNING)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0, yard.said("serve")
+    assert f"1 run lives on: {run.name}." in yard.said("serve")
+    assert yard.wait(run).state_type is StateType.COMPLETED
 
 
 def test_serving_in_a_kernel_gives_the_prompt_back(yard: Yard) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -182,14 +183,17 @@ LONG = "@flow\ndef job(seconds: float = 3):\n    note('begin')\n    time.sleep(s
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_outlives_its_worker_and_the_next_one_takes_it_over(yard: Yard, number: signal.Signals) -> None:
-    deployment = yard.deployment(LONG)
+    end = yard.code / "end"
+    text = f"note('begin')\n    while not os.path.exists({str(end)!r}):\n        time.sleep(0.1)\n    note('end')"
+    deployment = yard.deployment(f"@flow\ndef job():\n    {text}\n")
     worker = yard.start_worker()
-    run = yard.run(deployment, seconds=5)
+    run = yard.run(deployment)
     yard.until(lambda: yard.entries(run, "begin"))
     worker.send_signal(number)
     worker.wait(12)
     yard.start_worker()
     yard.until(lambda: "Taking over" in yard.said("worker"))
+    end.touch()
     ended = yard.wait(run)
     assert ended.state_type is StateType.COMPLETED, ended.state
     assert [entry["what"] for entry in yard.entries(run)] == ["begin", "end"]
@@ -363,3 +367,20 @@ def test_a_run_that_is_over_is_not_taken_over(yard: Yard) -> None:
     yard.start_worker()
     yard.until(lambda: "takes runs" in yard.said("worker") and not note.exists())
     assert "Taking over" not in yard.said("worker")
+
+
+def test_lines_without_a_logger_have_the_moment_at_which_they_were_written(yard: Yard) -> None:
+    text = (
+        "@flow(log_prints=True)\ndef job():\n    for number in range(4):\n"
+        "        at = time.time()\n        os.write(2, f'raw {at}\\n'.encode())\n        time.sleep(0.4)\n"
+        "    os.write(1, b'the last\\n')\n    time.sleep(0.1)\n"
+    )
+    deployment = yard.deployment(text)
+    yard.start_worker()
+    run = yard.wait(yard.run(deployment))
+    yard.until(lambda: "the last" in [line.message for line in yard.logs(run)])
+    lines = {line.message: line.timestamp.timestamp() for line in yard.logs(run)}
+    late = [moment - float(text.split()[1]) for text, moment in lines.items() if text.startswith("raw")]
+    assert len(late) == 4 and max(late) < 0.3, late  # usually under 0.06; the machine may be busy
+    assert min(late) > -0.05, late
+    assert lines["the last"] < lines["Ended: Completed"], lines

@@ -92,6 +92,8 @@ class ServeHandle:
         """
         self._say_so = say_so
         self._run()
+        if say_so:
+            _say_what_lives_on(self._worker.names)
 
     def listen(self, port: int) -> None:
         """Answer on a port of this machine whether it is healthy.
@@ -198,3 +200,9 @@ def _say(handle: ServeHandle) -> None:
     if handle.health_url:
         console.print(f"Its health: {handle.health_url}", highlight=False, soft_wrap=True)
     console.print("Stop with handle.stop()." if live.in_kernel() else "Stop with Ctrl-C.", highlight=False)
+
+
+def _say_what_lives_on(runs: list[str]) -> None:
+    number = f"{len(runs)} runs live on:" if len(runs) > 1 else "1 run lives on:"
+    left = f" {number} {', '.join(map(escape, runs))}." if runs else ""
+    screen().print(f"Stopped serving.{left}", highlight=False, soft_wrap=True)

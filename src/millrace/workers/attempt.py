@@ -19,7 +19,8 @@ from millrace.workers.jobs import Job
 
 log = logging.getLogger("millrace.worker")
 
-_LOOK = 0.25
+# How late the moment of a line may be that a run writes without a logger; a look costs some microseconds.
+_LOOK = 0.05
 _SHIP = 1.0
 # What a run that has ended still gets to flush and exit, before its processes are killed.
 _AFTERLIFE = 10.0
@@ -107,6 +108,8 @@ class Attempt:
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 execution.end(0.0)
                 break
+            if tail is not None:
+                tail.look()
             if tail is not None and time.monotonic() - shipped >= _SHIP:
                 output.ship(tail, self._client)
                 shipped = time.monotonic()

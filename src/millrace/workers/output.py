@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -16,6 +19,7 @@ _LEVEL = 20
 _BATCH = 400
 _READ = 1 << 20
 _LONGEST = 16_000
+_MARKS = 4096
 
 
 class OutputTail:
@@ -32,6 +36,18 @@ class OutputTail:
         self._job = job
         self._sent = job.out.with_suffix(".out.sent")
         self._offset = _number(self._sent)
+        self._marks: list[tuple[int, float]] = []  # up to which byte was written at which moment
+
+    def look(self) -> None:
+        """Note when what was printed since the last look was written; cheap, for it is done many times a second."""
+        try:
+            found = os.stat(self._job.out)
+        except OSError:
+            return
+        if found.st_size > (self._marks[-1][0] if self._marks else self._offset):
+            if len(self._marks) >= _MARKS:  # nobody could be told of these for long
+                del self._marks[: _MARKS // 2]
+            self._marks.append((found.st_size, min(found.st_mtime, time.time())))
 
     def ship(self, client: Any, *, everything: bool = False) -> None:
         """Send complete lines.
@@ -40,6 +56,7 @@ class OutputTail:
             client: the client.
             everything: also the last line without an end, and until nothing is left.
         """
+        self.look()
         while True:
             chunk = self._read()
             end = chunk.rfind(b"\n") + 1
@@ -77,9 +94,16 @@ class OutputTail:
             name=LOGGER,
             level=_LEVEL,
             message=text[:_LONGEST],
-            timestamp=now(),
+            timestamp=self._written(),
             flow_run_id=self._job.flow_run_id,
         )
+
+    def _written(self) -> datetime:
+        """When the line that begins at the offset was written: by the next look at the latest."""
+        for end, moment in self._marks:
+            if self._offset < end:
+                return datetime.fromtimestamp(moment, UTC)
+        return now()
 
     def _post(self, client: Any, lines: list[LogCreate]) -> None:
         if lines:
@@ -89,6 +113,7 @@ class OutputTail:
                 self._offset = _number(self._sent)
                 raise
         self._sent.write_text(str(self._offset))
+        self._marks = [mark for mark in self._marks if mark[0] > self._offset]
 
 
 def _id(job: Job, offset: int) -> UUID:

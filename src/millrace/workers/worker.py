@@ -133,9 +133,15 @@ class Worker:
 
     @property
     def running(self) -> list[UUID]:
-        """The runs it watches."""
+        """The runs it watches; once it has stopped, those that live on."""
         with self._lock:
             return list(self._attempts)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of these runs."""
+        with self._lock:
+            return [attempt.job.flow_run_name for attempt in self._attempts.values()]
 
     def _connect(self) -> Any:
         if self._client is None:
@@ -306,8 +312,18 @@ class Worker:
             job.worker_pid, job.worker_create_time = self._me.pid, self._me.create_time
             execution = self._kind.find(job)
             job.write()
-            log.info("Taking over run %s.", job.flow_run_name)
+            if not self._is_over(client, job):
+                log.info("Taking over run %s.", job.flow_run_name)
             self._watch(self._attempt(client, job, partial(_found, execution)))
+
+    def _is_over(self, client: Any, job: jobs.Job) -> bool:
+        try:
+            state = client.read_flow_run(job.flow_run_id).state
+        except NotFound:
+            return True
+        except MillraceError:
+            return False
+        return state is not None and state.is_final()
 
     # -- care: leases, cancellation, heartbeats
 
