@@ -30,7 +30,7 @@ from pathlib import Path
 from types import MethodType, ModuleType
 from typing import Any, Literal, Protocol, cast
 
-from millrace.errors import EntrypointError, MissingFlow, UnspecifiedFlow
+from millrace.errors import EntrypointError, MissingFile, MissingFlow, UnspecifiedFlow
 from millrace.schema.runs import FlowRun, Lease
 from millrace.schema.states import State
 
@@ -164,7 +164,7 @@ def located(parsed: Entrypoint, base: Path) -> Path:
     """
     path = (base / Path(parsed.location).expanduser()).absolute()
     if not path.is_file():
-        raise EntrypointError(f"The entrypoint {str(parsed)!r} leads to {path}, which is not a file.", str(path))
+        raise MissingFile(f"The entrypoint {str(parsed)!r} leads to {path}, which is not a file.", str(path))
     return path
 
 

@@ -7,7 +7,8 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ InvalidInput 422     ParameterError · EntrypointError · ScheduleError · SettingsError · SpecError · ClosureError
     │                       FlowVisualizationError · CannotTravel
     │                       SerializationError · UnreadableResult
-    ├─ NotFound 404         MissingFlow · MissingDeployment · MissingResult
+    ├─ NotFound 404         MissingFlow · MissingDeployment · MissingResult · MissingWorkPool
+    │                       MissingFile (these two are InvalidInput as well)
     ├─ Ambiguous 422        UnspecifiedFlow · UnspecifiedDeployment
     ├─ Conflict 409         AlreadyExists · StateRefused · NotPaused · LeaseLost · SlotsLost 410
     ├─ NotAllowed 403       Unauthenticated 401
@@ -119,6 +120,14 @@ class MissingFlow(NotFound):
 
 class MissingDeployment(NotFound):
     """No deployment has this name or id."""
+
+
+class MissingWorkPool(NotFound, InvalidInput):
+    """No work pool has this name."""
+
+
+class MissingFile(NotFound, EntrypointError):
+    """An entrypoint leads to no file."""
 
 
 class MissingResult(NotFound):

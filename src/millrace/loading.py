@@ -18,7 +18,7 @@ from millrace import declarations, entrypoints
 from millrace.client.locate import connect
 from millrace.engine.tracebacks import own
 from millrace.entrypoints import Entrypoint
-from millrace.errors import EntrypointError, InvalidInput, MillraceError
+from millrace.errors import EntrypointError, InvalidInput, MillraceError, MissingFile
 from millrace.flows import Flow
 from millrace.selection import checked_name, shown
 from millrace.selection import select_flow as select_flow
@@ -287,7 +287,7 @@ def _run(path: str | os.PathLike[str]) -> Any:
         raise InvalidInput(f"The path of a script is wanted, not {shown(path)}.")
     file = Path(path).expanduser().absolute()
     if not file.is_file():
-        raise EntrypointError(f"There is no script {str(path)!r}: {file} is not a file.", str(file))
+        raise MissingFile(f"There is no script {str(path)!r}: {file} is not a file.", str(file))
     return entrypoints.execute(file)
 
 

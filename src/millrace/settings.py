@@ -233,7 +233,9 @@ def keep(home: Path, changes: Mapping[str, str | None]) -> Path:
         SettingsError: there is no such setting, or the value cannot be used.
     """
     if unknown := sorted(set(changes) - _keepable()):
-        raise SettingsError(f"There is no setting {unknown[0]!r} to keep. millrace config view lists them.")
+        raise SettingsError(
+            f"There is no setting MILLRACE_{unknown[0].upper()} to keep. millrace config view lists them."
+        )
     after = {name: value for name, value in {**kept(home), **changes}.items() if value is not None}
     try:
         Settings(**{"home": home, **after})

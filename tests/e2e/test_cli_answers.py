@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -261,3 +262,54 @@ def test_a_queue_that_a_run_makes_is_named(cli: Cli) -> None:
 def test_the_embedded_worker_is_no_reason_to_wait(cli: Cli) -> None:
     told = cli("deployment", "run", "linger/here", "-p", "seconds=0").out
     assert "Watch it" in told and "worker" not in told
+
+
+# -- what is shown
+
+
+def test_a_run_that_is_made_up_for_shows_the_moment_it_stands_for(cli: Cli) -> None:
+    cli("deploy", "flows.py:greet", "--name", "past", "--pool", "side", "--cron", "30 3 * * *", "--timezone", "UTC")
+    cli("deployment", "backfill", "greet/past", "--from", "2026-03-01T00:00Z", "--to", "2026-03-02T00:00Z")
+    (run,) = [
+        one
+        for one in cli("flow-run", "ls", "--deployment", "greet/past", "--limit", "200", "-o", "json").json
+        if one["nominal_time"].startswith("2026-03-01")
+    ]
+    listed = cli("flow-run", "ls", "--deployment", "greet/past", "--limit", "200").out
+    assert listed.count(", for 2026-03-01 03:30 UTC") == listed.count(", for ") == 1
+    shown = cli("flow-run", "inspect", run["id"]).out
+    assert re.search("stands for +2026-03-01 03:30 UTC", shown) and re.search(r"due +\S+ \d\d:\d\d:\d\d [A-Z]+ ", shown)
+    cli("deployment", "delete", "greet/past", "--yes")
+
+
+def test_deployments_are_listed_by_the_name_that_is_shown(cli: Cli) -> None:
+    cli("deploy", "flows.py:linger", "--name", "a", "--pool", "side")
+    names = [line.split()[0] for line in cli("deployment", "ls").out.splitlines()[1:]]
+    assert names == sorted(names) and names[0] == "greet/d" and "linger/a" in names
+    cli("deployment", "delete", "linger/a", "--yes")
+
+
+def test_a_pool_shows_what_its_job_variables_are(cli: Cli) -> None:
+    cli("work-pool", "create", "ships", "--type", "docker")
+    lines = [line.rstrip().split(None, 2) for line in cli("work-pool", "inspect", "ships").out.splitlines()]
+    assert any(words[:2] == ["JOB", "VARIABLE"] for words in lines)
+    assert ["image", "string", '"millrace:latest"'] in lines
+    assert ["stream_output", "boolean", "true"] in lines
+    (policy,) = [" ".join(words) for words in lines if words[:1] == ["image_pull_policy"]]
+    assert '"IfNotPresent" or "Always" or "Never"' in policy
+    cli("work-pool", "delete", "ships", "--yes")
+    said = cli("work-pool", "delete", "ships", "--yes", code=3).err
+    assert "No work pool is named 'ships'. See them with: millrace work-pool ls" in said and "Create" not in said
+
+
+def test_moments_for_programs_are_written_in_one_way(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PW", "hunter22")
+    cli("secret", "set", "pw", "--from-env", "PW")
+    (secret,) = cli("secret", "ls", "-o", "json").json
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", secret["created"])
+
+
+def test_a_setting_that_cannot_be_kept_is_named_as_it_is_written(cli: Cli) -> None:
+    done = cli("config", "set", "MILLRACE_WORK_POOL", code=2)
+    assert done.err.startswith("millrace: 'MILLRACE_WORK_POOL' is not of the form name=value.")
+    assert "no setting MILLRACE_NOPE" in cli("config", "set", "NOPE=1", code=2).err

@@ -216,10 +216,10 @@ def test_a_pool_is_made_the_default_one_for_all_that_name_none(
     cli("config", "unset", "MILLRACE_WORK_POOL")
     assert cli("deploy", "flows.py:job", "--name", "fourth")["work_pool_name"] == "default"
     for words, said in (
-        (("set", "MILLRACE_WROK_POOL=x"), "no setting 'wrok_pool'"),
+        (("set", "MILLRACE_WROK_POOL=x"), "no setting MILLRACE_WROK_POOL"),
         (("set", "MILLRACE_LEASE_SECONDS=soon"), "lease_seconds cannot be 'soon'"),
-        (("set", "MILLRACE_HOME=/x"), "no setting 'home'"),
-        (("unset", "MILLRACE_WORK_POOL"), "'work_pool' is not in"),
+        (("set", "MILLRACE_HOME=/x"), "no setting MILLRACE_HOME"),
+        (("unset", "MILLRACE_WORK_POOL"), "MILLRACE_WORK_POOL is not in"),
     ):
         assert said in cli("config", *words, code=2)
     (yard.home / "settings.toml").write_text("colour = 'red'\n")

@@ -62,7 +62,7 @@ def unset(
     home = settings.current().home
     changes: dict[str, str | None] = {_name(name): None for name in names}
     if missing := sorted(changes.keys() - settings.kept(home).keys()):
-        raise SettingsError(f"{missing[0]!r} is not in {home / settings.FILE}.")
+        raise SettingsError(f"MILLRACE_{missing[0].upper()} is not in {home / settings.FILE}.")
     _keep(changes, output)
 
 

@@ -51,7 +51,7 @@ def list_(
             "paused" if one.paused else "active",
             one.id,
         )
-        for one, full in named(client, found)
+        for one, full in sorted(named(client, found), key=lambda pair: pair[1])
     ]
     table(("NAME", "POOL", "SCHEDULES", "", "ID"), rows, empty="There are no deployments.")
 

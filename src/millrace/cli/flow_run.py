@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from millrace import plugins
 from millrace.cli import FAILED, run_turns
 from millrace.cli.deployment_names import meant
 from millrace.cli.options import Limit, Yes, confirm
-from millrace.cli.output import Format, Output, done, emit, facts, say, span, state, table
+from millrace.cli.output import Format, Output, done, emit, facts, say, span, stamp, state, table, when
 from millrace.cli.reach import reach
 from millrace.cli.watch import code, ended, find, line, show
 from millrace.cli.watch import watch as watched
@@ -58,7 +59,7 @@ def list_(
             names.get(run.flow_id),
             run.name,
             state(run.state),
-            run.start_time or run.expected_start_time,
+            moment(run),
             took(run),
         )
         for run in runs
@@ -84,6 +85,14 @@ def took(run: FlowRun) -> str:
     return span(run.estimated_run_time) if run.start_time else ""
 
 
+def moment(run: FlowRun) -> Text:
+    """When a run began or is due, and the moment that it stands for, if that is another: it was made up for."""
+    due, nominal = run.expected_start_time, run.nominal_time
+    other = nominal is not None and due is not None and abs((due - nominal).total_seconds()) >= 1
+    stands = f", for {stamp(nominal)}" if other and nominal else ""
+    return Text(f"{when(run.start_time or due, brief=True)}{stands}")
+
+
 @app.command()
 def inspect(run: Run, output: Output = Format.TEXT) -> None:
     """Show a run and its tasks."""
@@ -104,6 +113,7 @@ def inspect(run: Run, output: Output = Format.TEXT) -> None:
             "parameters": found.parameters,
             "tags": found.tags,
             "due": found.expected_start_time,
+            "stands for": found.nominal_time and stamp(found.nominal_time),
             "started": found.start_time,
             "ended": found.end_time,
             "took": took(found),

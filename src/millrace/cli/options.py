@@ -48,9 +48,9 @@ def pairs(texts: Sequence[str] | None, option: str = "-p") -> dict[str, str]:
     for text in texts or []:
         name, sign, value = text.partition("=")
         if not sign or not name:
-            raise InvalidInput(f"{option} {text!r} is not of the form name=value.")
+            raise InvalidInput(f"{option} {text!r} is not of the form name=value.".lstrip())
         if name in found:
-            raise InvalidInput(f"{option} {name} is given twice.")
+            raise InvalidInput(f"{option} {name} is given twice.".lstrip())
         found[name] = value
     return found
 

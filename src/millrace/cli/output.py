@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -71,6 +71,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | set):
         return [_plain(entry) for entry in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
@@ -222,6 +224,19 @@ def when(moment: datetime | None, *, brief: bool = False) -> str:
             else f"{local:%Y-%m-%d %H:%M} ({far})"
         )
     return f"{local:%Y-%m-%d %H:%M:%S %Z} ({far})"
+
+
+def stamp(moment: datetime) -> str:
+    """A moment to the minute, in UTC, as schedules and backfills mean it.
+
+    Args:
+        moment: an aware datetime.
+
+    Example:
+        >>> stamp(datetime(2026, 3, 1, 3, 30, tzinfo=UTC))
+        '2026-03-01 03:30 UTC'
+    """
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def span(seconds: float) -> str:

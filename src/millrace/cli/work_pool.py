@@ -222,6 +222,24 @@ def inspect(name: Name, output: Output = Format.TEXT) -> None:
     table(("QUEUE", "PRIORITY", "PAUSED", "LIMIT"), queues, empty="It has no queues.")
     workers = [(one.name, one.status.value, one.last_heartbeat_time) for one in client.read_workers(name)]
     table(("WORKER", "STATUS", "LAST HEARD OF"), workers, empty=f"No worker: millrace worker start --pool {name!r}")
+    offered = _job_variables(pool.base_job_template)
+    table(("JOB VARIABLE", "TYPE", "DEFAULT"), offered, empty="It has no job variables.")
+
+
+def _job_variables(template: JsonObject) -> list[tuple[str, str, str]]:
+    """The job variables that a template offers: name, type and default."""
+    properties = (template.get("variables") or {}).get("properties") or {}
+    return [
+        (name, _type(one), "" if one.get("default") is None else json.dumps(one["default"], ensure_ascii=False))
+        for name, one in properties.items()
+    ]
+
+
+def _type(schema: Any) -> str:
+    if "enum" in schema:
+        return " or ".join(json.dumps(value) for value in schema["enum"])
+    kinds = [_type(one) for one in schema.get("anyOf", []) if one.get("type") != "null"]
+    return " or ".join(kinds) or str(schema.get("type", "any"))
 
 
 @app.command()
@@ -240,7 +258,10 @@ def resume(name: Name, output: Output = Format.TEXT) -> None:
 def delete(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     """Remove a pool and its queues."""
     client = reach()
-    found = client.read_work_pool(name)
+    try:
+        found = client.read_work_pool(name)
+    except NotFound:
+        raise NotFound(f"No work pool is named {name!r}. See them with: millrace work-pool ls") from None
     left = dependents(client, name)
     confirm(f"Delete the work pool {name!r}?" + (f" {left} would be left without a pool." if left else ""), yes)
     client.delete_work_pool(name)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from millrace import plugins, settings
 from millrace.client.handle import Id
-from millrace.errors import InvalidInput, MillraceError, NotFound
+from millrace.errors import InvalidInput, MillraceError, MissingWorkPool, NotFound
 from millrace.schema.pools import WorkerFilter, WorkerQuery, WorkerStatus, WorkerStatusCondition, WorkPool
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def pool_of(client: Any, name: str) -> WorkPool:
         name: the pool's.
 
     Raises:
-        InvalidInput: there is none; the message lists those there are.
+        MissingWorkPool: there is none; the message lists those there are.
     """
     try:
         pool: WorkPool = client.read_work_pool(name)
@@ -126,7 +126,7 @@ def pool_of(client: Any, name: str) -> WorkPool:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         listed = f"Work pools here: {', '.join(map(repr, known))}." if known else "There are no work pools here yet."
-        raise InvalidInput(
+        raise MissingWorkPool(
             f"There is no work pool {name!r}.{hint} {listed} Create it first: millrace work-pool create {name!r}"
         ) from None
     return pool

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from millrace.deployments.timing import schedules_from
 from millrace.engine.secrecy import refuse_values
 from millrace.entrypoints import EntrypointType
-from millrace.errors import EntrypointError, InvalidInput, ParameterError
+from millrace.errors import InvalidInput, MissingFile, ParameterError
 from millrace.notebooks import parameters as checks
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyOptions
 from millrace.schema.fields import JsonObject
@@ -28,7 +28,7 @@ def file_there(path: Path, entrypoint: str) -> None:
         entrypoint: as the user wrote it.
     """
     if not path.is_file():
-        raise EntrypointError(f"The entrypoint {entrypoint!r} leads to {path}, which is not a file.")
+        raise MissingFile(f"The entrypoint {entrypoint!r} leads to {path}, which is not a file.")
 
 
 def named(name: str) -> str:
