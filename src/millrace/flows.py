@@ -32,10 +32,11 @@ from millrace.engine.deployable import Deployable
 from millrace.engine.futures import TaskFuture
 from millrace.engine.generators import FlowGenerator
 from millrace.engine.hooks import HOOKS, FlowHooked, Hook
-from millrace.engine.parameters import RESERVED, Signature, doc_of, jsonable
+from millrace.engine.parameters import RESERVED, Signature, doc_of
 from millrace.engine.results import keeps
 from millrace.engine.run_names import run_name
 from millrace.engine.runners import TaskRunner
+from millrace.engine.sent_values import jsonable
 from millrace.engine.tracing import Visualized, current
 from millrace.engine.whereabouts import reduced, twin
 from millrace.errors import InvalidInput

@@ -29,6 +29,22 @@ def claimed(client: Client, name: str, **fields: Any) -> FlowRun:
     )
 
 
+# -- parameters
+
+
+@pytest.mark.parametrize("levels", [130, 200, 201, 260, 600])
+def test_a_deep_parameter_reaches_the_function(client: Client, levels: int) -> None:
+    @flow(name="deep", validate_parameters=False)
+    def deep(value: Any) -> Any:
+        return value
+
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    assert deep(value) is value
+    assert last_run(client, "deep").parameters == {"value": value if levels <= 200 else "<list>"}
+
+
 # -- names
 
 

@@ -14,10 +14,11 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 from yard import Yard, open_yard
 
-from millrace.engine.parameters import jsonable
+from millrace.engine.sent_values import jsonable
 from millrace.flows import load_flow_from_entrypoint
 from millrace.jupyter.fields import fields, shown
 from millrace.jupyter.inputs import Input
+from millrace.schema.reading import depth
 from millrace.schema.states import StateType
 
 JSON = st.recursive(
@@ -30,8 +31,22 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=10,
 )
+
+
+def wrapped(inner: Any, levels: list[bool]) -> Any:
+    for as_dict in levels:
+        inner = {"k": inner} if as_dict else [inner]
+    return inner
+
+
+# JSON itself is nested a few levels; what travels may be 200 deep.
+LEVELS = st.lists(st.booleans(), min_size=120, max_size=195)
+DEEP = st.builds(
+    wrapped, JSON.filter(lambda value: depth(value) <= 5), st.lists(st.booleans(), min_size=120, max_size=195)
+)
 KINDS: dict[str, st.SearchStrategy[Any]] = {
     "Any": JSON,
+    "list | dict": DEEP,
     "int": st.integers(),
     "float": st.floats(allow_nan=False, allow_infinity=False),
     "str": st.text(),

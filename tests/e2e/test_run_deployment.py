@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -163,6 +164,16 @@ def test_a_queue_is_named(yard: Yard) -> None:
 def test_parameters_and_job_variables_are_checked_before_there_is_a_run(yard: Yard) -> None:
     with pytest.raises(ParameterError, match="'n'"):
         run_deployment("job/d", parameters={"n": "many"}, timeout=0)
+    for value, said in (
+        (math.nan, "no form for NaN"),
+        (b"\xff", "no UTF-8"),
+        ("\ud800", "surrogates"),
+        (object(), "object"),
+    ):
+        with pytest.raises(ParameterError, match=f"The parameter 'n' of the deployment 'job/d' cannot be sent.*{said}"):
+            run_deployment("job/d", parameters={"n": value}, timeout=0)
+    with pytest.raises(ParameterError, match="a dict of values by name"):
+        run_deployment("job/d", parameters=[1], timeout=0)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="Job variable 'env'"):
         run_deployment("job/d", job_variables={"env": "none"}, timeout=0)
     assert yard.client.count_flow_runs(FlowRunQuery()) == 0

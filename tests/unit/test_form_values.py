@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from millrace import flow
-from millrace.engine.parameters import jsonable
+from millrace.engine.sent_values import jsonable
 from millrace.jupyter.fields import fields, shown
 from millrace.jupyter.inputs import Input
 

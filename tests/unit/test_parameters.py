@@ -21,8 +21,9 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from millrace.engine.docstrings import described
-from millrace.engine.parameters import Signature, jsonable
+from millrace.engine.parameters import Signature
 from millrace.engine.run_names import filled
+from millrace.engine.sent_values import jsonable
 from millrace.errors import ParameterError
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from millrace import errors, settings
 from millrace.client import retry
@@ -20,6 +21,7 @@ from millrace.schema.flows import Page
 from millrace.schema.limits import SlotsWanted
 from millrace.schema.logs import LogCreate
 from millrace.schema.operations import OPERATIONS, Operation
+from millrace.schema.reading import read_json
 from millrace.schema.runs import BeginRun, DeploymentFlowRunCreate, FlowRunCreate, TaskRunCreate
 from millrace.schema.states import SetState, StateCreate
 
@@ -97,13 +99,16 @@ def request(
         body = _repeatable(body, plain_logs)
         update = operation.method == "PATCH"  # "only the fields that were sent are changed", so a null is a value there
         # A Prefect server refuses an `operator` in the conditions that have none there, even one that says nothing new.
-        content = _adapter(name, "body").dump_json(
-            body,
-            by_alias=True,
-            exclude_unset=update,
-            exclude_none=not update,
-            exclude_defaults=isinstance(body, Page),
-        )
+        try:
+            content = _adapter(name, "body").dump_json(
+                body,
+                by_alias=True,
+                exclude_unset=update,
+                exclude_none=not update,
+                exclude_defaults=isinstance(body, Page),
+            )
+        except PydanticSerializationError as error:
+            raise errors.InvalidInput(f"{name}: a value has no form in JSON: {error}") from None
     return Request(
         operation.method,
         where,
@@ -180,7 +185,7 @@ def answer(name: str, sent: Request, response: httpx.Response, *, tries: int = 1
     if TABLE[name].text:
         return response.text
     try:
-        return _adapter(name, "answer").validate_json(response.content)
+        return read_json(_adapter(name, "answer"), response.content)
     except ValidationError as error:
         raise errors.MillraceError(
             f"the answer to {sent.line} is not what this version of Millrace understands: {problems(error.errors())}"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from millrace.deployments.timing import schedules_from
 from millrace.engine.secrecy import refuse_values
+from millrace.engine.sent_values import named_values, sendable
 from millrace.entrypoints import EntrypointType
 from millrace.errors import InvalidInput, MissingFile, ParameterError
 from millrace.notebooks import parameters as checks
@@ -63,10 +64,11 @@ def checked(schema: JsonObject, values: dict[str, Any], flow_name: str) -> JsonO
         values: as given.
         flow_name: for messages.
     """
+    named_values(values, f"the flow {flow_name!r}")
     if values and not schema.get("properties"):
         raise ParameterError(f"Unknown parameter {next(iter(values))!r}: the flow {flow_name!r} takes none.")
     refuse_values(values)
-    return checks.validate({**schema, "required": []}, values)
+    return sendable(checks.validate({**schema, "required": []}, values), f"the flow {flow_name!r}")
 
 
 def tag_list(given: Iterable[str] | None) -> list[str]:

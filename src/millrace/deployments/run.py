@@ -20,6 +20,7 @@ from millrace.deployments.given import tag_list
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.inputs import Dependencies, resolve, result_of_upstream
 from millrace.engine.secrecy import refuse_values
+from millrace.engine.sent_values import named_values, sendable
 from millrace.errors import InvalidInput, MillraceError, MissingDeployment, NotFound
 from millrace.schema.deployments import Deployment
 from millrace.schema.fields import JsonObject, new_id, now
@@ -121,16 +122,18 @@ def run_deployment(
     Raises:
         MissingDeployment: there is none of this name; the message names similar ones.
         InvalidInput: the time-out is negative.
+        ParameterError: a value has no form in JSON (NaN and infinity have none); it is named.
 
     Example:
         >>> run_deployment("etl/nightly", parameters={"n": 5}, timeout=0).state_name  # doctest: +SKIP
         'Scheduled'
     """
     _check(timeout, poll_interval)
+    named_values(parameters, f"the deployment {str(name)!r}")
     client = client or plugins.load("millrace.client.locate:connect")()
     deployment = found(client, name)
     needs = _needs(parameters)
-    given = _given(parameters, needs)
+    given = _given(parameters, needs, str(name))
     task_run_id = None
     if as_subflow and _within():
         flow = client.read_flow(deployment.flow_id)
@@ -184,13 +187,14 @@ async def arun_deployment(
         The run as it is at the end, or when the time is over.
     """
     _check(timeout, poll_interval)
+    named_values(parameters, f"the deployment {str(name)!r}")
     client = client or await plugins.load("millrace.client.locate:aconnect")()
     deployment = await afound(client, name)
     needs = _needs(parameters)
     for future in needs.futures:
         with suppress(Exception):  # whether it may have failed is seen where its value is taken
             await future
-    given = _given(parameters, needs)
+    given = _given(parameters, needs, str(name))
     task_run_id = None
     if as_subflow and _within():
         flow = await client.read_flow(deployment.flow_id)
@@ -317,11 +321,14 @@ def _needs(parameters: dict[str, Any] | None) -> Dependencies:
     return Dependencies(parameters or {}, None, parent.lineage if parent else None)
 
 
-def _given(parameters: dict[str, Any] | None, needs: Dependencies) -> dict[str, Any]:
-    """The parameters with their futures and states replaced by what they stand for; waits for them."""
-    if not needs.marked:
-        return parameters or {}
-    return {name: resolve(value, result_of_upstream) for name, value in (parameters or {}).items()}
+def _given(parameters: dict[str, Any] | None, needs: Dependencies, deployment: str) -> JsonObject:
+    """The parameters as JSON, their futures and states replaced by what they stand for; waits for them."""
+    found = parameters or {}
+    if needs.marked:
+        found = {name: resolve(value, result_of_upstream) for name, value in found.items()}
+    sent = sendable(found, f"the deployment {deployment!r}")
+    refuse_values(found)
+    return sent
 
 
 def _link(deployment: Deployment, name: str, needs: Dependencies) -> TaskRunCreate:
@@ -347,7 +354,7 @@ def _link(deployment: Deployment, name: str, needs: Dependencies) -> TaskRunCrea
 
 
 def _body(
-    parameters: dict[str, Any] | None,
+    parameters: JsonObject,
     scheduled_time: datetime | None,
     name: str | None,
     tags: Iterable[str] | None,
@@ -355,13 +362,12 @@ def _body(
     work_queue_name: str | None,
     job_variables: dict[str, Any] | None,
 ) -> DeploymentFlowRunCreate:
-    refuse_values(parameters or {})
     fields: JsonObject = {"name": name} if name else {}
     if scheduled_time is not None and scheduled_time.tzinfo is None:
         scheduled_time = scheduled_time.astimezone()  # a naive time is the wall clock of whoever wrote it
     return DeploymentFlowRunCreate(
         state=scheduled(scheduled_time or now()),
-        parameters=parameters or {},
+        parameters=parameters,
         tags=tag_list(tags),
         idempotency_key=idempotency_key,
         work_queue_name=work_queue_name,

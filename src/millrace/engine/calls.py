@@ -29,7 +29,9 @@ def session_of(flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[An
     parent = FlowRunContext.get()
     needs = Dependencies(parameters, wait_for, parent.lineage if parent else None)
     wait_for_all(needs.wait_for)
-    given = {name: resolve(value, result_of_upstream) for name, value in parameters.items()}
+    given = parameters
+    if needs.marked:
+        given = {name: resolve(value, result_of_upstream) for name, value in parameters.items()}
     if flow.should_validate_parameters:
         given = flow.validate_parameters(given)
     complete = flow.signature.with_defaults(given)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +17,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
-from pydantic_core import CoreSchema, PydanticSerializationError, to_json
+from pydantic_core import CoreSchema
 
 from millrace.engine.docstrings import described
-from millrace.engine.secrecy import masked_value
 from millrace.engine.secret_parameters import default_of, loaded, may_be_secret
+from millrace.engine.sent_values import noted_only
 from millrace.errors import ParameterError
 from millrace.schema.secret_places import REFERENCE, by_reference, holds_secret
 
@@ -250,6 +249,13 @@ class Signature:
         self._refuse(problems + self._wrong(given) if problems else [])
         if not given:
             return {}
+        self._refuse(
+            [
+                f"{name}: the run's record has only {value!r} of what it was called with; give the bytes again"
+                for name, value in given.items()
+                if noted_only(self.hints.get(name), value)
+            ]
+        )
         if self._hides:
             given = loaded(given, self.schema)
         try:
@@ -345,48 +351,5 @@ def _problem(error: Any) -> str:
     return f"{where}: {error['msg']}; got {shown} ({type(error['input']).__name__})"
 
 
-MAX_BYTES = 1024 * 1024
 _OPEN = {Any, object, str, int, float, bool, bytes, type(None)}
 """Kinds that hold no secret."""
-
-
-def jsonable(value: Any) -> Any:
-    """A parameter as the wire carries it: a note of what the run was called with, not its data.
-
-    Args:
-        value: any value; what has no form in JSON is shown as `<Type>`, and so is what has more than a mebibyte of it,
-            and what would be used up by reading it.
-    """
-    try:
-        # By way of the text: it is the only form that keeps NaN and infinity apart from null.
-        text = to_json(_kept(value), inf_nan_mode="strings", fallback=_shown)
-        if len(text) > MAX_BYTES:
-            return f"<{type(value).__name__}, {len(text):,} bytes in JSON>"
-        return masked_value(json.loads(text))
-    except (PydanticSerializationError, ValueError, TypeError, RecursionError):
-        return f"<{type(value).__name__}>"
-
-
-_PLAIN = {str, int, float, bool, type(None), bytes}
-
-
-def _kept(value: Any) -> Any:
-    """The value with its iterators named and not read: the function is to read them."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if isinstance(value, Iterator):
-        return f"<{kind.__name__}>"
-    if kind in (list, tuple) and any(type(one) not in _PLAIN for one in value):
-        return kind([_kept(one) for one in value])
-    if kind is dict:
-        return {key: _kept(one) for key, one in value.items()}
-    return value
-
-
-def _shown(value: Any) -> Any:
-    """What JSON has no form for; the scalars of numpy and its kin are shown as the numbers they are."""
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        found = value.item()
-        return found if type(found) in _PLAIN else f"<{type(value).__name__}>"
-    return f"<{type(value).__name__}>"

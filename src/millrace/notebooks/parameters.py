@@ -1,8 +1,7 @@
 """The parameters cell of a notebook as a typed schema, and values checked against it.
 
 The convention is papermill's: the first cell tagged `parameters` assigns the defaults. Its source is read as a syntax
-tree and never executed. This module imports neither papermill nor nbformat, so that a form or the command line may use
-it cheaply.
+tree and never executed. This module imports neither papermill nor nbformat: forms and the command line use it cheaply.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
-from pydantic import Field, TypeAdapter, ValidationError, create_model
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from millrace.errors import InvalidInput, ParameterError
@@ -29,6 +28,7 @@ from millrace.notebooks.annotations import NotLiteral, is_secret, type_of, type_
 
 TAG = "parameters"
 Schema = dict[str, Any]
+_KEEP_NAN = ConfigDict(ser_json_inf_nan="constants")
 
 
 @dataclass
@@ -327,7 +327,7 @@ def _unknown(name: str, properties: Mapping[str, Any]) -> str:
 
 
 def _checked(name: str, schema: Mapping[str, Any], value: Any) -> Any:
-    adapter: TypeAdapter[Any] = TypeAdapter(type_of_schema(schema))
+    adapter: TypeAdapter[Any] = TypeAdapter(type_of_schema(schema), config=_KEEP_NAN)
     try:
         checked = adapter.validate_python(value)
     except ValidationError as error:

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from millrace.errors import TooLarge
 from millrace.schema.operations import Operation
+from millrace.schema.reading import read_json
 from millrace.schema.refusals import NOT_YET
 from millrace.schema.runs import LEASE_HEADER
 from millrace.server.answers import Answer, JSONAnswer, answer_to, json_answer, validation_answer
@@ -126,7 +127,7 @@ class OperationRoute(BaseRoute):
         assert self._body is not None
         if self.operation.body_optional and body.strip() in (b"", b"null"):
             body = b"{}"
-        return self._body.validate_json(body)
+        return read_json(self._body, body)
 
     def _parse_query(self, scope: Scope) -> dict[str, Any]:
         sent = parse_qs(scope["query_string"].decode("latin-1"))
