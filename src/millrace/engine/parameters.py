@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema
 
 from millrace.engine.docstrings import described
 from millrace.engine.secret_parameters import default_of, loaded, may_be_secret
-from millrace.engine.sent_values import noted_only
+from millrace.engine.sent_values import PLAIN, noted_only
 from millrace.errors import ParameterError
 from millrace.schema.secret_places import REFERENCE, by_reference, holds_secret
 
@@ -310,7 +310,7 @@ class Signature:
             self.model.model_validate({name: value for name, value in given.items() if name in self.parameters})
         except ValidationError as error:
             found = error.errors(include_url=False)
-            return [self._problem(one) for one in found if one["type"] != "missing" and type(one["input"]) in _PLAIN]
+            return [self._problem(one) for one in found if one["type"] != "missing" and type(one["input"]) in PLAIN]
         return []
 
     def _problem(self, error: Any) -> str:

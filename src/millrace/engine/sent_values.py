@@ -14,7 +14,8 @@ from millrace.errors import ParameterError
 from millrace.schema.reading import DEEPEST, depth
 
 MAX_BYTES = 1024 * 1024
-_PLAIN = {str, int, float, bool, type(None), bytes}
+PLAIN = {str, int, float, bool, type(None), bytes}
+"""Kinds with nothing nested in them."""
 _REMEDY = "Give a number, a text, a list or a dict, or write the data to a file and give its path"
 
 
@@ -49,11 +50,11 @@ def noted_only(kind: Any, value: Any) -> bool:
 def _kept(value: Any) -> Any:
     """The value with its iterators named and not read: the function is to read them."""
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return value
     if isinstance(value, Iterator):
         return f"<{kind.__name__}>"
-    if kind in (list, tuple) and any(type(one) not in _PLAIN for one in value):
+    if kind in (list, tuple) and any(type(one) not in PLAIN for one in value):
         return kind([_kept(one) for one in value])
     if kind is dict:
         return {key: _kept(one) for key, one in value.items()}
@@ -66,7 +67,7 @@ def _shown(value: Any) -> Any:
         return str(value)
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         found = value.item()
-        return found if type(found) in _PLAIN else f"<{type(value).__name__}>"
+        return found if type(found) in PLAIN else f"<{type(value).__name__}>"
     return f"<{type(value).__name__}>"
 
 
@@ -149,7 +150,7 @@ def _number_or_path(value: Any) -> Any:
         return str(value)
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         found = value.item()
-        if type(found) in _PLAIN:
+        if type(found) in PLAIN:
             return found
     hint = "; tolist() makes it a list" if hasattr(value, "tolist") else ""
     raise TypeError(f"JSON has no form for a {type(value).__name__}{hint}")
