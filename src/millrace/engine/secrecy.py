@@ -104,7 +104,8 @@ def refuse_values(parameters: dict[str, Any]) -> None:
                 f"The parameter {name!r} holds a {_hidden_by_pydantic(value)}, of which only a mask would arrive. Give "
                 "it by reference, as secret:NAME: Secret(value).save('NAME') keeps one."
             )
-        if _redactor and isinstance(value, str | int | float | list | tuple | dict) and masked_value(value) != value:
+        known = masked_value(value) if isinstance(value, str | int | float | list | tuple | dict) else value
+        if known is not value and known != value:  # NaN is not even itself
             raise ParameterError(
                 f"The parameter {name!r} holds the value of a secret, which would be stored with the run. "
                 "Give the Secret itself, or load it inside the flow."
