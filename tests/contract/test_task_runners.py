@@ -223,6 +223,28 @@ def test_a_task_submits_tasks_of_the_same_flow_run(runner: TaskRunner, client: C
     assert len(found) == 12 and {one.state_type for one in found} == {StateType.COMPLETED}
 
 
+@pytest.mark.parametrize("kind", [ThreadPoolTaskRunner, ProcessPoolTaskRunner, InlineTaskRunner])
+@pytest.mark.timeout(120)
+def test_few_places_are_enough_for_tasks_that_map_tasks(kind: Any, client: Client) -> None:
+    @task
+    def leaf(n: int) -> int:
+        return n + 1
+
+    @task
+    def branch(how: str) -> list[int]:
+        if how == "result":
+            return leaf.map([1, 2, 3]).result()
+        return sorted(future.result() for future in as_completed(leaf.map([1, 2, 3])))
+
+    few = InlineTaskRunner() if kind is InlineTaskRunner else kind(max_workers=1)
+
+    @flow(name="few places", task_runner=few)
+    def few_places(how: str) -> list[int]:
+        return branch.submit(how).result(timeout=60)
+
+    assert [few_places("result"), few_places("as_completed")] == [[2, 3, 4]] * 2
+
+
 def test_without_a_flow(runner: TaskRunner) -> None:
     assert runner.submit(add, {"a": 1, "b": 2}).result() == 3
     assert runner.map(add, {"a": [1, 2], "b": unmapped(5)}).result() == [6, 7]

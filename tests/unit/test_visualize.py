@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace import Flow, flow, get_run_logger, task, unmapped
+from millrace import Flow, as_completed, flow, get_run_logger, task, unmapped, wait
 from millrace.engine.drawing import Node, svg
 from millrace.errors import FlowVisualizationError, ParameterError
 
@@ -244,3 +244,23 @@ def test_crossings_are_avoided() -> None:
     found = {key: float(value) for key, value in place.items()}
     assert (found["a"] < found["c"]) == (found["z"] < found["x"])
     assert (found["a"] < found["b"]) == (found["z"] < found["y"])
+
+
+@pytest.mark.timeout(60)
+def test_waiting_for_what_map_gives_is_drawn_too() -> None:
+    @flow
+    def waits() -> Any:
+        made = clean.map([1, 2])
+        made.wait()
+        wait(made)
+        first = [one.result() for one in as_completed([extract.submit("today")])]
+        return load(made.result(), first)
+
+    assert str(waits.visualize()).splitlines() == ["clean-0 -> load-0", "clean-1 -> load-0", "extract-0 -> load-0"]
+
+
+def test_only_futures_are_waited_for() -> None:
+    with pytest.raises(TypeError, match=r"wait\(\) takes futures, which submit\(\) and map\(\) give; got 5 \(int\)"):
+        wait([5])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"as_completed\(\) takes futures"):
+        list(as_completed([5]))  # type: ignore[list-item]

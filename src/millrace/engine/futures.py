@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
+from millrace.engine import tracing
 from millrace.engine.context import FlowRunContext, TaskRunContext
 from millrace.engine.crews import place_given_back
 from millrace.engine.endings import Ending
@@ -176,11 +177,14 @@ class FutureList(list[TaskFuture[T]]):
         """
         if raise_on_failure:
             for future in as_completed(self, timeout):
-                future.result()
+                if tracing.current() is None:
+                    future.result()
         else:
             left = wait(self, timeout).not_done
             if left:
                 raise TimeoutError(f"{len(left)} of {len(self)} task runs did not end within {timeout:g} s")
+        if tracing.current() is not None:
+            return list(self)  # what stands for the results
         return [future.result(raise_on_failure=raise_on_failure) for future in self]
 
 
@@ -201,8 +205,10 @@ def wait(futures: Iterable[TaskFuture[Any]], timeout: float | None = None) -> Do
     Example:
         >>> done, not_done = wait(add.map(range(10), 1), timeout=5)  # doctest: +SKIP
     """
-    known = list(futures)
     deadline = _deadline(timeout)
+    if tracing.current() is not None:
+        return DoneAndNotDone({future for future in futures if isinstance(future, tracing.StandIn)}, set())
+    known = _checked(futures, "wait")
     for future in known:
         future.wait(_left(deadline))
     done = {future for future in known if future.done()}
@@ -223,25 +229,47 @@ def as_completed(futures: Iterable[TaskFuture[T]], timeout: float | None = None)
         >>> for future in as_completed(fetch.map(urls)):  # doctest: +SKIP
         ...     print(future.result())
     """
-    known = list(dict.fromkeys(futures))
     deadline = _deadline(timeout)
+    if tracing.current() is not None:
+        yield from futures
+        return
+    known = list(dict.fromkeys(_checked(futures, "as_completed")))
     run = FlowRunContext.get()
     ended: SimpleQueue[TaskFuture[T]] = SimpleQueue()
     for future in known:
         future.add_done_callback(ended.put)
     for number in range(len(known)):
-        while True:
-            left = _left(deadline)
-            try:
-                future = ended.get(timeout=SLICE if left is None else min(SLICE, left))
-                break
-            except Empty:
-                if left is not None and left <= 0:
-                    text = f"{len(known) - number} of {len(known)} task runs did not end within {timeout:g} s"
-                    raise TimeoutError(text) from None
-                if run is not None:
-                    run.stoppable.check()
+        try:
+            future = ended.get_nowait()
+        except Empty:
+            with place_given_back():
+                future = _next(ended, deadline, run)
+        if future is None:
+            raise TimeoutError(f"{len(known) - number} of {len(known)} task runs did not end within {timeout:g} s")
         yield future
+
+
+def _next(
+    ended: SimpleQueue[TaskFuture[T]], deadline: float | None, run: FlowRunContext | None
+) -> TaskFuture[T] | None:
+    """The next that ends; None if the time is over before."""
+    while True:
+        left = _left(deadline)
+        try:
+            return ended.get(timeout=SLICE if left is None else min(SLICE, left))
+        except Empty:
+            if left is not None and left <= 0:
+                return None
+            if run is not None:
+                run.stoppable.check()
+
+
+def _checked(futures: Iterable[TaskFuture[T]], by: str) -> list[TaskFuture[T]]:
+    known = list(futures)
+    for one in known:
+        if not isinstance(one, TaskFuture):
+            raise TypeError(f"{by}() takes futures, which submit() and map() give; got {one!r} ({type(one).__name__})")
+    return known
 
 
 class Gathering:
