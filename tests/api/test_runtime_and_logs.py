@@ -530,3 +530,38 @@ def test_a_screen_that_is_gone_does_not_fail_the_run(client: Client, monkeypatch
 def test_the_names_are_public() -> None:
     assert importlib.import_module("millrace").get_run_logger is get_run_logger
     assert millrace.disable_run_logger is disable_run_logger and millrace.logging.get_logger is get_logger
+
+
+class Unspeakable:
+    """Cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def test_a_line_that_cannot_be_formatted_fails_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("millrace.flow_runs", "millrace.task_runs"):  # pytest's own handler raises
+        monkeypatch.setattr(logging.getLogger(name), "propagate", False)
+
+    @task
+    def miscounts() -> int:
+        get_run_logger().info("%s and %s", "one")
+        return 1
+
+    @flow(name="misworded")
+    def misworded() -> int:
+        get_run_logger().info("%d rows", "x")
+        get_run_logger().info(Unspeakable())
+        get_run_logger().info("after")
+        return miscounts()
+
+    assert misworded() == 1
+    found = [text for _, text, _ in lines(client, run_of(client, "misworded").id)]
+    assert "%d rows (not formatted: TypeError: %d format: a real number is required, not str)" in found
+    assert "<Unspeakable> (not formatted: RuntimeError: no words)" in found and "after" in found
+    assert any(text.startswith("%s and %s (not formatted: TypeError:") for text in found)
+    assert "%d rows (not formatted" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from millrace.engine.context import FlowRunContext
-from millrace.engine.logs import on_screen, run_of
+from millrace.engine.logs import on_screen, run_of, line_text
 
 _COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31", logging.DEBUG: "2"}
 
@@ -61,11 +61,11 @@ def _line(record: logging.LogRecord, flow: Any, task: Any, colour: bool) -> str:
     level = f"{record.levelname:<7}"
     if colour and record.levelno in _COLOURS:
         level = f"\x1b[{_COLOURS[record.levelno]}m{level}\x1b[0m"
-    if not record.name.startswith("millrace."):
+    if not record.name.startswith("millrace.") or (task is None and flow is None):
         who = record.name
     else:
         who = f"Task run {task.name!r}" if task is not None else f"Flow run {flow.flow_run.name or str(flow.run_id)!r}"
-    text = record.__dict__.get("millrace_short") or record.getMessage()
+    text = record.__dict__.get("millrace_short") or line_text(record, logging.LogRecord.getMessage)
     return f"{moment}.{int(record.msecs):03d} | {level} | {who} - {text}"
 
 

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from millrace.engine.console import ConsoleHandler
 from millrace.engine.context import FlowRunContext, TaskRunContext
-from millrace.engine.logs import run_of
+from millrace.engine.logs import run_of, line_text
 from millrace.engine.recorder import recorder
 from millrace.schema.events import Event
 
@@ -140,10 +140,7 @@ class LogsHome(logging.Handler):
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         _, task = run_of(record)
-        try:
-            text = record.getMessage()
-        except Exception as error:
-            text = f"{record.msg} (not formatted: {error})"
+        text = line_text(record, logging.LogRecord.getMessage)
         found = {name: getattr(record, name) for name in _RECORD if hasattr(record, name)}
         found |= {"msg": text, "exc_text": record.exc_text}
         send({"log": found, "task": [str(task.id), task.name] if task is not None else None})

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -285,6 +285,20 @@ def on_screen(record: logging.LogRecord) -> bool:
     return False
 
 
+def line_text(record: logging.LogRecord, format: Callable[[logging.LogRecord], str]) -> str:  # noqa: A002
+    """The text of a line; where its arguments do not fit it, what there is of it, and why: nothing is raised.
+
+    Args:
+        record: the line.
+        format: makes the text.
+    """
+    try:
+        return format(record)
+    except Exception as error:  # a line that cannot be written must not fail the user's code
+        said = record.msg if isinstance(record.msg, str) else f"<{type(record.msg).__name__}>"
+        return f"{said} (not formatted: {type(error).__name__}: {error})"
+
+
 class RunHandler(logging.Handler):
     """Writes the lines of loggers to the spool of the run they belong to.
 
@@ -308,7 +322,7 @@ class RunHandler(logging.Handler):
             flow.spool.write(
                 record.name,
                 record.levelno,
-                self.format(record),
+                line_text(record, self.format),
                 timestamp=datetime.fromtimestamp(record.created, UTC),
                 flow_run_id=flow.run_id,
                 task_run_id=task.id if task else None,
