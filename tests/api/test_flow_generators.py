@@ -16,7 +16,7 @@ from millrace.engine.context import FlowRunContext, current_tags
 from millrace.errors import InvalidInput, ParameterError, RunTimedOut
 from millrace.schema.states import StateType
 
-from .looking import last_run, names, runs_of, task_runs
+from .looking import last_run, log_lines, names, runs_of, task_runs
 
 
 def running_here() -> str | None:
@@ -88,6 +88,40 @@ def test_a_generator_that_raises_fails(client: Client) -> None:
         next(items)
     run = last_run(client, "raising items")
     assert run.state is not None and (run.state_type, run.state.message) == (StateType.FAILED, "ValueError: no more")
+
+
+@pytest.mark.parametrize("colour", ["def", "async def"])
+def test_what_a_generator_raises_stands_in_the_log_of_its_run(
+    client: Client, colour: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"said by {colour}"
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more to say")
+
+    async def aitems() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("no more to say")
+
+    async def taken(made: Any) -> list[int]:
+        return [item async for item in made]
+
+    inner = flow(name=name)(items if colour == "def" else aitems)  # type: ignore[call-overload]
+
+    @flow(name=f"around {name}")
+    def around() -> None:
+        with pytest.raises(ValueError, match="no more"):
+            list(inner()) if colour == "def" else asyncio.run(taken(inner()))
+
+    around()
+    said = [line for line in log_lines(client, last_run(client, name)) if line.startswith("Raised:")]
+    assert len(said) == 1 and "no more to say" in said[0]
+    assert not any("no more to say" in line for line in log_lines(client, last_run(client, f"around {name}")))
+    with pytest.raises(ValueError, match="no more"):
+        list(inner()) if colour == "def" else asyncio.run(taken(inner()))
+    shown = capsys.readouterr().err
+    assert "Raised: ValueError: no more to say" in shown and "Logging error" not in shown
 
 
 def test_a_retry_begins_again(client: Client) -> None:

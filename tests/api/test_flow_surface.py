@@ -97,6 +97,32 @@ def test_a_name_that_cannot_be_made_fails_the_run(client: Client) -> None:
 
 
 @pytest.mark.parametrize("colour", ["def", "async def"])
+def test_hooks_read_the_result_and_the_exception(client: Client, colour: str) -> None:
+    told: list[Any] = []
+    wrong = ValueError("the original")
+
+    def note(flow_: Any, run: FlowRun, state: Any) -> None:
+        told.append(state.result(raise_on_failure=False))
+
+    def body(fail: bool) -> int:
+        if fail:
+            raise wrong
+        return 8
+
+    async def abody(fail: bool) -> int:
+        return body(fail)
+
+    made: Any = flow(name=f"told {colour}", on_completion=[note], on_failure=[note], cache_result_in_memory=False)(
+        body if colour == "def" else abody  # type: ignore[arg-type]
+    )
+    call = made if colour == "def" else lambda fail: asyncio.run(made(fail))
+    assert call(False) == 8
+    with pytest.raises(ValueError, match="the original"):
+        call(True)
+    assert told == [8, wrong]
+
+
+@pytest.mark.parametrize("colour", ["def", "async def"])
 @pytest.mark.parametrize("ending", ["on_completion", "on_failure", "on_cancellation", "on_crashed"])
 def test_hooks_on_every_way_out(client: Client, colour: str, ending: str) -> None:
     seen: list[tuple[Any, ...]] = []

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.schema.fields import new_id, now
 from millrace.schema.states import State, StateCreate, StateType
+
+if TYPE_CHECKING:
+    from millrace.engine.states import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,10 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """A state of a flow run holds: log it and call the hooks. No answer."""
+    """A state of a flow run holds: log it and call the hooks; a final one with its value or exception. No answer."""
 
     state: State
-    error: BaseException | None = None
+    ending: RunState | None = None
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
 from millrace.engine.hooks import Hooked, acall_hook, call_hook
 from millrace.engine.inputs import settle
-from millrace.engine.interrupts import SLICE, RunSuspended, TimeLimitReached
+from millrace.engine.interrupts import PART_STOPPED, SLICE, RunSuspended, Stopped, TimeLimitReached
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, belong_to, prints_logged
 from millrace.engine.parameters import Signature
@@ -35,7 +35,7 @@ from millrace.engine.secrecy import masked
 from millrace.engine.states import RunState
 from millrace.engine.stopping import STOP_SECONDS, await_end, stop_all
 from millrace.engine.tracebacks import log_failure
-from millrace.errors import SerializationError, StorageUnavailable
+from millrace.errors import RunCancelled, SerializationError, StorageUnavailable
 from millrace.schema.fields import now
 from millrace.schema.runs import FlowRun, FlowRunPolicy, FlowRunUpdate, Lease
 from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType
@@ -125,9 +125,9 @@ class FlowRunSession:
                     self.check()
             case Keep(value):
                 return self.keep(value)
-            case Announce(state, error):
-                for hook in self.announce(state, error):
-                    call_hook(hook, self.flow, self.context, state)
+            case Announce(state, ending):
+                for hook in self.announce(state):
+                    call_hook(hook, self.flow, self.context, self._told(state, ending))
             case _:
                 raise TypeError(f"a flow run cannot {effect!r}")
 
@@ -141,9 +141,9 @@ class FlowRunSession:
                 while (left := deadline - time.monotonic()) > 0:
                     await asyncio.sleep(min(left, SLICE))
                     self.check()
-            case Announce(state, error):
-                for hook in self.announce(state, error):
-                    await acall_hook(hook, self.flow, self.context, state)
+            case Announce(state, ending):
+                for hook in self.announce(state):
+                    await acall_hook(hook, self.flow, self.context, self._told(state, ending))
             case _:
                 return await asyncio.shield(asyncio.to_thread(self.perform, effect))
 
@@ -306,7 +306,10 @@ class FlowRunSession:
         asked = self.context.stoppable.reason is not None
         if asked or isinstance(error, TimeLimitReached) or not isinstance(error, Exception):
             stop_all(self.context)
-        log_failure(_log, "Raised", error)
+        if isinstance(error, Stopped):
+            error = RunCancelled(PART_STOPPED).with_traceback(error.__traceback__)
+        with self.context.entered():  # that of a generator's consumer is another
+            log_failure(_log, "Raised", error)
 
     def end_call(self, context: FlowRunContext) -> None:
         """Tasks that run are waited for, those of a stopped run for a moment; no task outlives the run's record."""
@@ -315,7 +318,11 @@ class FlowRunSession:
 
     # -- what people see
 
-    def announce(self, state: State, error: BaseException | None) -> list[Callable[..., Any]]:
+    def _told(self, state: State, ending: RunState | None) -> State:
+        """What a hook gets: a final state knows the result or the exception."""
+        return state if ending is None else ending.stored_in(self.results, keep_value=True)
+
+    def announce(self, state: State) -> list[Callable[..., Any]]:
         """Logs a state; gives the hooks to call for it."""
         assert self.context is not None
         run = self.context.flow_run

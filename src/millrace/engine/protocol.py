@@ -131,7 +131,7 @@ def flow_run(plan: FlowPlan) -> Conversation:
     stopped = outcome is not None and outcome.error is not None and not isinstance(outcome.error, Exception)
     if outcome is not None and (outcome.type is state.type or stopped):
         ending = run_state(state, outcome.value, outcome.error)
-    yield Announce(state, outcome.error if outcome else None)
+    yield Announce(state, ending)
     return ending
 
 
