@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from millrace.engine.context import FlowRunContext
-from millrace.engine.logs import on_screen, run_of, line_text
+from millrace.engine.logs import line_text, on_screen, run_of
 
 _COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31", logging.DEBUG: "2"}
 

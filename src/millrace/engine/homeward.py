@@ -20,7 +20,7 @@ from uuid import UUID
 
 from millrace.engine.console import ConsoleHandler
 from millrace.engine.context import FlowRunContext, TaskRunContext
-from millrace.engine.logs import run_of, line_text
+from millrace.engine.logs import line_text, run_of
 from millrace.engine.recorder import recorder
 from millrace.schema.events import Event
 

@@ -285,15 +285,15 @@ def on_screen(record: logging.LogRecord) -> bool:
     return False
 
 
-def line_text(record: logging.LogRecord, format: Callable[[logging.LogRecord], str]) -> str:  # noqa: A002
+def line_text(record: logging.LogRecord, form: Callable[[logging.LogRecord], str]) -> str:
     """The text of a line; where its arguments do not fit it, what there is of it, and why: nothing is raised.
 
     Args:
         record: the line.
-        format: makes the text.
+        form: makes the text.
     """
     try:
-        return format(record)
+        return form(record)
     except Exception as error:  # a line that cannot be written must not fail the user's code
         said = record.msg if isinstance(record.msg, str) else f"<{type(record.msg).__name__}>"
         return f"{said} (not formatted: {type(error).__name__}: {error})"
