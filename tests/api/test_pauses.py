@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -220,6 +222,31 @@ def test_a_paused_flow_is_cancelled(client: Client) -> None:
         unwanted()
     [run] = runs_of(client, "unwanted")
     assert run.state_type is StateType.CANCELLED
+
+
+@pytest.mark.parametrize("colour", ["def", "async def"])
+def test_a_paused_flow_is_cancelled_with_its_processes(client: Client, colour: str) -> None:
+    name, started = f"unwanted {colour}", []
+
+    def start() -> None:
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]))
+
+    def body() -> None:
+        start()
+        pause_flow_run()
+
+    async def abody() -> None:
+        start()
+        await apause_flow_run()
+
+    made: Any = flow(name=name)(body if colour == "def" else abody)  # type: ignore[arg-type]
+    with Meanwhile(lambda: RunHandle(until_paused(client, name).id).cancel()), pytest.raises(RunCancelled):
+        made() if colour == "def" else asyncio.run(made())
+    try:
+        started[0].wait(30)
+    finally:
+        started[0].kill()
+    assert runs_of(client, name)[0].state_type is StateType.CANCELLED
 
 
 def test_a_run_without_a_deployment_is_paused_but_not_suspended(client: Client) -> None:

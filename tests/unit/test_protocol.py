@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from millrace.engine.alarms import Alarm, TimeLimitReached
 from millrace.engine.effects import Announce, Call, Effect, Hit, Keep, Look, Propose, Record, Sleep, Tell, Weigh
-from millrace.engine.interrupts import Alarm, TimeLimitReached
 from millrace.engine.protocol import FlowPlan, TaskPlan, flow_run, task_run
 from millrace.engine.states import Cancelled, Completed, Failed, RunState
 from millrace.errors import LeaseLost, RunCancelled, RunTimedOut, ServerUnavailable, StateRefused

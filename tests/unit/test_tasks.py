@@ -11,11 +11,12 @@ from uuid import uuid4
 import pytest
 
 from millrace import Task, flow, task, unmapped
+from millrace.engine.alarms import TimeLimitReached, limited
 from millrace.engine.effects import Step
 from millrace.engine.endings import Ending
 from millrace.engine.futures import TaskFuture
 from millrace.engine.inputs import UpstreamFailed, find, resolve, result_of_upstream, settle
-from millrace.engine.interrupts import Stoppable, TimeLimitReached, limited
+from millrace.engine.interrupts import Stoppable
 from millrace.engine.logs import Spool, ship, ship_remaining
 from millrace.engine.runners import InlineTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from millrace.engine.states import Completed, Failed, RunState

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from millrace.engine.interrupts import SLICE, Stopped, interrupter, on_main_thread, settle
+from millrace.engine.alarms import on_main_thread, settle
+from millrace.engine.interrupts import SLICE, Stopped, interrupter
 from millrace.engine.slot_events import tell_acquired, tell_released
 from millrace.engine.slot_keeper import HeldSlots, give_back, hasty, slot_keeper
 from millrace.engine.slot_requests import aconverse, converse, current_holder, tell_missing, the_client, the_clients

@@ -18,11 +18,12 @@ import distributed
 import distributed.utils
 
 from millrace.engine import travel
+from millrace.engine.alarms import TimeLimitReached, time_limit_message
 from millrace.engine.context import run_thread
 from millrace.engine.crews import Crew, Places
 from millrace.engine.errands import Errand
 from millrace.engine.homeward import Inbox, Message
-from millrace.engine.interrupts import SLICE, CallLost, Stoppable, TimeLimitReached, time_limit_message
+from millrace.engine.interrupts import SLICE, CallLost, Stoppable
 from millrace.engine.parcels import packed, packed_flow
 from millrace.engine.processes import GRACE_SECONDS
 from millrace.engine.remote_calls import make

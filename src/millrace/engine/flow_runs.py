@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from millrace import settings
 from millrace.client.locate import revive
 from millrace.engine import belongings, protocol
+from millrace.engine.alarms import TimeLimitReached
 from millrace.engine.beginning import Beginning
 from millrace.engine.context import FlowRunContext
 from millrace.engine.declared import refuse_coroutine
@@ -24,7 +25,7 @@ from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
 from millrace.engine.hooks import Hooked, acall_hook, call_hook
 from millrace.engine.inputs import settle
-from millrace.engine.interrupts import PART_STOPPED, SLICE, RunSuspended, Stopped, TimeLimitReached
+from millrace.engine.interrupts import PART_STOPPED, SLICE, RunSuspended, Stopped
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, belong_to, prints_logged
 from millrace.engine.parameters import Signature

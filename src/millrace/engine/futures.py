@@ -184,7 +184,7 @@ class FutureList(list[TaskFuture[T]]):
             if left:
                 raise TimeoutError(f"{len(left)} of {len(self)} task runs did not end within {timeout:g} s")
         if tracing.current() is not None:
-            return list(self)  # what stands for the results
+            return list[Any](self)  # what stands for the results
         return [future.result(raise_on_failure=raise_on_failure) for future in self]
 
 
@@ -236,9 +236,10 @@ def as_completed(futures: Iterable[TaskFuture[T]], timeout: float | None = None)
     known = list(dict.fromkeys(_checked(futures, "as_completed")))
     run = FlowRunContext.get()
     ended: SimpleQueue[TaskFuture[T]] = SimpleQueue()
-    for future in known:
-        future.add_done_callback(ended.put)
+    for one in known:
+        one.add_done_callback(ended.put)
     for number in range(len(known)):
+        future: TaskFuture[T] | None
         try:
             future = ended.get_nowait()
         except Empty:

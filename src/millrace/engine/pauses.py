@@ -76,7 +76,7 @@ class _Pause:
         if answer.status is SetStateStatus.REJECT and state is not None and state.is_running():
             return None
         if state is not None and (state.is_cancelling() or state.is_cancelled()):
-            raise RunCancelled("The run was cancelled where it would have paused.")
+            raise self._cancelled("The run was cancelled where it would have paused.")
         if answer.status is SetStateStatus.ABORT or state is None or not state.is_paused():
             raise StateRefused(f"The run cannot be {self.verb}: {reason or state}")
         again = f"millrace flow-run resume {self.context.flow_run.id}"
@@ -116,12 +116,18 @@ class _Pause:
             _log.info("The run goes on.")
             return True
         if state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED):
-            raise RunCancelled("The run was cancelled while it was paused.")
+            raise self._cancelled("The run was cancelled while it was paused.")
         if over or (state is not None and state.is_failed()):
             raise PauseTimedOut(f"The run was paused and nobody resumed it within {self.timeout or 0:g} s.")
         if state is not None and state.is_final():
             raise StateRefused(f"The run was paused and is {state.name} now.")
         return False
+
+    def _cancelled(self, text: str) -> RunCancelled:
+        """Has what the run has under way stopped with it."""
+        error = RunCancelled(text)
+        self.context.stoppable.heard(error)
+        return error
 
     def check(self) -> None:
         """Raises if the run was stopped."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from millrace.engine import travel
+from millrace.engine.alarms import TimeLimitReached, time_limit_message
 from millrace.engine.errands import Errand
 from millrace.engine.homeward import Inbox
-from millrace.engine.interrupts import CallLost, Stoppable, TimeLimitReached, time_limit_message
+from millrace.engine.interrupts import CallLost, Stoppable
 from millrace.engine.parcels import packed, packed_flow
 from millrace.engine.processes import GRACE_SECONDS, ProcessPool
 from millrace.engine.runners import CrewTaskRunner, checked_workers

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from millrace.engine.alarms import TimeLimitReached
 from millrace.engine.effects import (
     Announce,
     Call,
@@ -34,7 +35,7 @@ from millrace.engine.effects import (
     Tell,
     Weigh,
 )
-from millrace.engine.interrupts import CallLost, RunSuspended, TimeLimitReached
+from millrace.engine.interrupts import CallLost, RunSuspended
 from millrace.engine.states import Outcome, of_interruption, of_value, run_state, text_of
 from millrace.errors import (
     InvalidInput,

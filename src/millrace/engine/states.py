@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from millrace.engine import results
-from millrace.engine.interrupts import Alarm, Stopped
+from millrace.engine.alarms import Alarm
+from millrace.engine.interrupts import Stopped
 from millrace.engine.tracebacks import own
 from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.states import State, StateDetails, StateType

@@ -11,6 +11,7 @@ from types import CoroutineType
 from typing import Any
 
 from millrace.engine import protocol
+from millrace.engine.alarms import limited
 from millrace.engine.asides import aasides, asides
 from millrace.engine.context import FlowRunContext, TaskRunContext, current_tags
 from millrace.engine.crews import place_given_back
@@ -21,7 +22,7 @@ from millrace.engine.endings import Ending
 from millrace.engine.errands import Carrier, Errand
 from millrace.engine.futures import wait
 from millrace.engine.inputs import Dependencies, UpstreamFailed, resolve, result_of_upstream, wait_for_all
-from millrace.engine.interrupts import SLICE, Stoppable, limited
+from millrace.engine.interrupts import SLICE, Stoppable
 from millrace.engine.lineage import ALONE_RETURNED, holders
 from millrace.engine.locks import PAUSE_SECONDS
 from millrace.engine.logs import prints_logged

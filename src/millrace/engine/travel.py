@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from millrace.engine.interrupts import TimeLimitReached
+from millrace.engine.alarms import TimeLimitReached
 from millrace.engine.tracebacks import own
 from millrace.engine.whereabouts import SCRIPTS, importable, name_of, named
 from millrace.errors import CannotTravel, RunFailed

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from millrace import plugins, settings
 from millrace.engine import run_claimed, run_flow
 from millrace.engine.context import RUN_ID, FlowRunContext
-from millrace.engine.interrupts import TimeLimitReached
+from millrace.engine.alarms import TimeLimitReached
 from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
