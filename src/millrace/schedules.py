@@ -36,7 +36,7 @@ def Interval(
         'every 10 seconds'
     """
     schedule = schedules.interval(interval, anchor_date=anchor_date, timezone=timezone)
-    return DeploymentScheduleCreate(schedule=schedule, active=active, parameters=parameters or {}, slug=slug)
+    return _made(schedule, active, parameters, slug)
 
 
 def Cron(
@@ -64,7 +64,7 @@ def Cron(
         'Europe/Oslo'
     """
     schedule = schedules.cron(cron, timezone, day_or)
-    return DeploymentScheduleCreate(schedule=schedule, active=active, parameters=parameters or {}, slug=slug)
+    return _made(schedule, active, parameters, slug)
 
 
 def RRule(
@@ -90,4 +90,11 @@ def RRule(
         True
     """
     schedule = schedules.rrule(rrule, timezone)
-    return DeploymentScheduleCreate(schedule=schedule, active=active, parameters=parameters or {}, slug=slug)
+    return _made(schedule, active, parameters, slug)
+
+
+def _made(schedule: Any, active: bool, parameters: dict[str, Any] | None, slug: str | None) -> DeploymentScheduleCreate:
+    said: dict[str, Any] = (
+        {} if active else {"active": False}
+    )  # that it fires is the default, which does not wake one that rests
+    return DeploymentScheduleCreate(schedule=schedule, parameters=parameters or {}, slug=slug, **said)

@@ -253,6 +253,43 @@ def test_several_deployments_in_one_call_of_which_one_is_refused(shop: Shop, wor
         place.ask("DELETE", f"/deployments/{id}")
 
 
+RESTING = """
+import json, sys
+from pathlib import Path
+from millrace import flow
+from millrace.deployments.deployment import RunnerDeployment
+from millrace.schedules import Cron
+
+def made(*schedules):
+    return RunnerDeployment.from_entrypoint("many.py:weigh", name="rests", schedules=list(schedules))
+
+def times():
+    from millrace.client.locate import connect
+    return connect().read_deployment_by_name("weigh", "rests")
+
+made(Cron("0 3 * * *"), Cron("0 5 * * *", slug="five"), Cron("0 7 * * *")).apply(work_pool_name=POOL)
+before = times()
+from millrace.client.locate import connect
+for one in before.schedules:
+    if one.schedule.cron != "0 7 * * *":
+        connect().update_deployment_schedule(before.id, one.id, active=False)
+made(Cron("0 4 * * *"), Cron("0 6 * * *", slug="five"), Cron("0 7 * * *")).apply(work_pool_name=POOL)
+first = {one.schedule.cron: one.active for one in times().schedules}
+said = {"cron": "0 4 * * *", "active": True}
+made(said, Cron("0 6 * * *", slug="five"), Cron("0 7 * * *")).apply(work_pool_name=POOL)
+second = {one.schedule.cron: one.active for one in times().schedules}
+connect().delete_deployment(before.id)
+print("RESULT " + json.dumps([first, second]))
+"""
+
+
+def test_a_paused_schedule_rests_on_when_its_deployment_is_made_again_at_the_real_server(shop: Shop) -> None:
+    (shop.folder / "many.py").write_text(MANY)
+    first, second = shop.run(f"POOL = {OURS!r}\n{RESTING}", shop.place)
+    assert first == {"0 4 * * *": False, "0 6 * * *": False, "0 7 * * *": True}
+    assert second == {"0 4 * * *": True, "0 6 * * *": False, "0 7 * * *": True}
+
+
 # -- what the real server lacks
 
 NAMES = Path(__file__).parent / "wire" / "names.json"

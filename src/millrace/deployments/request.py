@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from millrace.deployments import resting
 from millrace.errors import (
     Busy,
     DeploymentApplyError,
@@ -68,7 +69,9 @@ def send(client: Any, deployment: RunnerDeployment, pool: str | None, image: str
     name = deployment.full_name
     try:
         flow = client.create_flow(FlowCreate(name=str(deployment.flow_name)))
-        made: UUID = client.create_deployment(body(deployment, flow.id, pool, image)).id
+        wanted = body(deployment, flow.id, pool, image)
+        wanted.schedules = resting.kept(client, str(deployment.flow_name), deployment.name, wanted.schedules)
+        made: UUID = client.create_deployment(wanted).id
         return made
     except (ServerUnavailable, NotAllowed, Busy, ParameterError):
         raise
