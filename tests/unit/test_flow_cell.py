@@ -74,6 +74,7 @@ class TestLine:
         ("line", "message"),
         [
             ("etl --retrys 2", "%%flow has no option --retrys. Did you mean --retries"),
+            ("--help", "%%flow takes a name and options, and"),
             ("etl --colour red", "%%flow has no option --colour. It has --name, "),
             ("etl --retries two", "%%flow: --retries needs a whole number, 0 or more, not 'two'."),
             ("etl --retries -1", "%%flow: --retries needs a whole number, 0 or more, not '-1'."),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from millrace.deployments.timing import schedules_from
 from millrace.errors import ScheduleError
 from millrace.schema.schedules import (
     CronSchedule,
@@ -25,6 +27,23 @@ SPRING = datetime(2026, 3, 29, tzinfo=OSLO)  # 02:00 becomes 03:00
 AUTUMN = datetime(2026, 10, 25, tzinfo=OSLO)  # 03:00 becomes 02:00
 NOVEMBER = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)  # a Saturday
 ANY: TypeAdapter[IntervalSchedule | CronSchedule | RRuleSchedule] = TypeAdapter(Schedule)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"cron": "0 3 * *"}, r"is no schedule: cron: '0 3 \* \*' has 4 fields"),
+        ({"cron": "0 3 * * *", "interval": 5}, "cron stands beside interval, and a schedule is of one kind"),
+        ({"cron": "0 3 * * *", "often": 5}, "a schedule by cron has no 'often'"),
+        ({"interval": 0}, "longer than 0 seconds"),
+    ],
+)
+def test_a_schedule_of_a_file_that_will_not_do_is_told_in_words(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ScheduleError, match=says) as told:
+        schedules_from(schedules=[given])
+    assert "Value error" not in str(told.value) and "Extra inputs" not in str(told.value)
+    with pytest.raises(ScheduleError, match="longer than 0 seconds"):
+        interval(0)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +72,9 @@ ANY: TypeAdapter[IntervalSchedule | CronSchedule | RRuleSchedule] = TypeAdapter(
     ],
 )
 def test_wrong_expressions_name_the_field(expression: str, says: str) -> None:
-    with pytest.raises(ScheduleError, match=says):
+    with pytest.raises(ScheduleError, match=says) as told:
         cron(expression)
+    assert str(told.value).startswith("cron")
     with pytest.raises(ValidationError, match=says) as caught:
         ANY.validate_python({"cron": expression})
     assert len(caught.value.errors()) == 1  # of the cron kind alone

@@ -281,12 +281,26 @@ def engine() -> Iterator[Any]:
         client.ping()
     except Exception as error:  # docker-py, requests and urllib3 each raise their own
         at = os.environ.get("DOCKER_HOST", "its usual place")
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NoEngine(f"No Docker Engine answers at {at}: {said}") from None
+        raise NoEngine(f"No Docker Engine answers at {at}: {_reason(error)}.") from None
     try:
         yield client
     finally:
         client.close()
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system said, which lies deep in what docker-py, requests and urllib3 put around it."""
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop(0)
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror.lower()
+        waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
 def _ignored_in(directory: Path) -> Callable[[str], bool]:

@@ -62,11 +62,14 @@ class Placement:
         if not self._build:
             self._named(given, image)
             return
+        missing: MillraceError | None = None
         try:
             with plugins.load("millrace.deployments.images:engine")():
                 pass
         except (NoEngine, PluginMissing) as error:
-            self._without_engine(given, image, error)
+            missing = error
+        if missing is not None:  # outside of the handler: what is raised in there would show both
+            self._without_engine(given, image, missing)
             return
         self._built(given, image)
 

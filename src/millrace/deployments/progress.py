@@ -12,7 +12,8 @@ from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, Task, TaskID, TextColumn
+from rich.text import Text
 
 from millrace.notebooks import live
 
@@ -103,6 +104,14 @@ class Lines(AbstractContextManager["Lines"]):
         out.flush()
 
 
+class Sizes(DownloadColumn):
+    """How much of a layer is there; nothing where no size is known, as of a step that runs."""
+
+    def render(self, task: Task) -> Text:
+        """The size, or nothing."""
+        return super().render(task) if task.total else Text("")
+
+
 class Bars(AbstractContextManager["Bars"]):
     """A terminal: the step and its last line, and a bar for each layer.
 
@@ -111,9 +120,7 @@ class Bars(AbstractContextManager["Bars"]):
     """
 
     def __init__(self, title: str) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), DownloadColumn(), transient=True
-        )
+        self._progress = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), Sizes(), transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._title = self._progress.add_task(escape(title), total=None)
 

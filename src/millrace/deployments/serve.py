@@ -195,11 +195,11 @@ def serve(
 def _say(handle: ServeHandle) -> None:
     console = screen()
     names = ", ".join(escape(repr(name)) for name in handle.names)
-    console.print(f"[green]Serving {names}.[/green] To run one now:", highlight=False, soft_wrap=True)
-    console.print(f"\n    $ millrace deployment run {escape(repr(handle.names[0]))}\n", highlight=False, soft_wrap=True)
-    if handle.health_url:
-        console.print(f"Its health: {handle.health_url}", highlight=False, soft_wrap=True)
-    console.print("Stop with handle.stop()." if live.in_kernel() else "Stop with Ctrl-C.", highlight=False)
+    said = [f"[green]Serving {names}.[/green] To run one now:"]
+    said += [f"    $ millrace deployment run {escape(repr(handle.names[0]))}"]
+    said += [f"Its health: {handle.health_url}"] if handle.health_url else []
+    said += ["Stop with handle.stop()." if live.in_kernel() else "Stop with Ctrl-C."]
+    console.print("\n".join(said), highlight=False, soft_wrap=True)  # at once: a notebook shows one output
 
 
 def _say_what_lives_on(runs: list[str]) -> None:

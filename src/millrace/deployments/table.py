@@ -28,13 +28,16 @@ def show(
     for name, pool, problem in rows:
         status = "[red]failed[/red]" if problem else "[green]applied[/green]"
         table.add_row(escape(name), escape(pool), status, escape(str(problem)) if problem else "")
-    console.print(table)
+    said: list[str] = []
     for pool in idle_pools:
-        console.print(
-            f"[bold yellow]Nobody works for the pool {escape(repr(pool))}.[/] Start a worker:", highlight=False
-        )
-        console.print(f"\n    $ millrace worker start --pool {escape(repr(pool))}\n", highlight=False)
+        said.append(f"[bold yellow]Nobody works for the pool {escape(repr(pool))}.[/] Start a worker:")
+        said.append(f"    $ millrace worker start --pool {escape(repr(pool))}")
     if next_steps:
         made = next((name for name, _, problem in rows if problem is None), rows[0][0])
-        console.print("To run one now:", highlight=False)
-        console.print(f"\n    $ millrace deployment run {escape(repr(made))}\n", highlight=False, soft_wrap=True)
+        said += ["To run one now:", f"    $ millrace deployment run {escape(repr(made))}"]
+    with console.capture() as captured:  # written at once: a notebook shows one output
+        console.print(table)
+        if said:
+            console.print("\n".join(said), highlight=False, soft_wrap=True)
+    console.file.write(captured.get())
+    console.file.flush()

@@ -95,5 +95,5 @@ def _one(value: Any) -> DeploymentScheduleCreate:
         return DeploymentScheduleCreate(schedule=_SCHEDULE.validate_python(value))
     except ValidationError as error:
         raise ScheduleError(
-            f"{value!r} is no schedule: {error.errors()[0]['msg']}. Give Interval(…), Cron(…) or RRule(…)."
+            f"{value!r} is no schedule: {kinds.problems_of(error)}. Give Interval(…), Cron(…) or RRule(…)."
         ) from None

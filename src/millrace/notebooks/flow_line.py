@@ -84,6 +84,8 @@ def _option(word: str, waiting: Iterator[str]) -> tuple[str, OptionValue]:
     key = flag.lstrip("-").replace("-", "_")
     if key.removeprefix("no_") in _SWITCHES:
         return _switch(flag, key, attached if equals else None)
+    if key in ("help", "h"):
+        raise InvalidInput(f"%%flow takes a name and options, and defines no flow when asked for help.{_listed()}")
     if key not in _VALUES:
         raise InvalidInput(f"%%flow has no option {flag}.{_suggestion(key)}")
     read, expected = _VALUES[key]
@@ -112,5 +114,9 @@ def _suggestion(key: str) -> str:
     close = difflib.get_close_matches(key, known, n=2, cutoff=0.6)
     if close:
         return " Did you mean " + " or ".join("--" + name.replace("_", "-") for name in close) + "?"
+    return _listed()
+
+
+def _listed() -> str:
     options = ", ".join("--" + name.replace("_", "-") for name in [*_VALUES, *_SWITCHES])
     return f" It has {options}; everything else goes into @flow(...)."

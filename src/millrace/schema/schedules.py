@@ -213,7 +213,11 @@ class CronSchedule(_Schedule):
 
     @model_validator(mode="after")
     def _fires_at_all(self) -> CronSchedule:
-        cron_expression.parse(self.cron, self.day_or)
+        try:
+            cron_expression.parse(self.cron, self.day_or)
+        except ScheduleError as error:
+            said = str(error)
+            raise ScheduleError(said if said.startswith("cron") else f"cron {self.cron[:80]!r}: {said}") from None
         return self
 
     def fires(self, after: datetime) -> Iterator[Fire]:
@@ -324,7 +328,7 @@ def cron(expression: str, timezone: str | None = None, day_or: bool = True) -> C
     Example:
         >>> cron("61 * * * *")
         Traceback (most recent call last):
-        millrace.errors.ScheduleError: minute: 61 is outside 0–59
+        millrace.errors.ScheduleError: cron '61 * * * *': minute: 61 is outside 0–59
     """
     return _made(lambda: CronSchedule.model_validate({"cron": expression, "timezone": timezone, "day_or": day_or}))
 
@@ -351,13 +355,29 @@ def _made(make: Callable[[], _S]) -> _S:
     try:
         return make()
     except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            cause = detail.get("ctx", {}).get("error")
-            place = ".".join(str(part) for part in detail["loc"])
-            known = isinstance(cause, ScheduleError)
-            problems.append(str(cause) if known else f"{place}: {detail['msg']} (given: {detail['input']!r})")
-        raise ScheduleError("; ".join(problems)) from None
+        raise ScheduleError(problems_of(error)) from None
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with a schedule, for people.
+
+    Args:
+        error: what validating one raised.
+    """
+    problems = []
+    for detail in error.errors():
+        cause, names = detail.get("ctx", {}).get("error"), [str(part) for part in detail["loc"]]
+        if isinstance(cause, ScheduleError):
+            problems.append(str(cause))
+        elif detail["type"] == "extra_forbidden" and names[-1] in ("interval", "cron", "rrule"):
+            problems.append(f"{names[-1]} stands beside {names[0]}, and a schedule is of one kind; write two schedules")
+        elif detail["type"] == "extra_forbidden":
+            problems.append(f"a schedule by {names[0]} has no {names[-1]!r}")
+        elif names and names[-1] == "interval" and isinstance(detail["input"], (int, float, timedelta)):
+            problems.append("interval: it must be longer than 0 seconds, and no longer than the calendar")
+        else:
+            problems.append(f"{'.'.join(names)}: {detail['msg']}, not {detail['input']!r}")
+    return "; ".join(problems)
 
 
 def _aware(moment: datetime) -> datetime:

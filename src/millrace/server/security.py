@@ -120,7 +120,7 @@ class Policy:
         if self.token is None:
             return
         if authorization is None:
-            raise Unauthenticated("This server wants a token: send it as `Authorization: Bearer …`.")
+            raise Unauthenticated("This server wants a token: set MILLRACE_API_TOKEN (`Authorization: Bearer …`).")
         if not self.accepts(presented(authorization)):
             raise Unauthenticated("The token is wrong.")
 
