@@ -15,7 +15,8 @@ import fsspec
 import pytest
 
 from millrace import settings
-from millrace.errors import InvalidInput, PluginMissing, PullFailed
+from millrace.deployments.found import found as found_in
+from millrace.errors import InvalidInput, MillraceError, PluginMissing, PullFailed
 from millrace.storage import GitRepository, LocalStorage, RemoteStorage, storage_of
 from millrace.storage import steps as pull_steps
 from repositories import commit, git, s3, served
@@ -271,6 +272,9 @@ def test_a_private_repository_opens_with_its_token(repository: Path, tmp_path: P
         with pytest.raises(PullFailed) as failed:
             GitRepository(at, {"username": "robot", "access_token": "wrong-" + TOKEN}).pull(tmp_path / "run")
         assert TOKEN not in str(failed.value)
+        said = str(failed.value)
+        assert "The token was refused" in said and "It is private" not in said
+        assert len({*said.splitlines()}) == len(said.splitlines()) and said.count("could not read Username") == 1
         opened = GitRepository(at, {"username": "robot", "access_token": TOKEN})
         found = opened.pull(tmp_path / "run")
         in_url = GitRepository(at.replace("://", f"://robot:{TOKEN}@"))
@@ -344,6 +348,25 @@ def test_hooks_and_templates_of_the_machine_do_not_run(
     monkeypatch.setenv("GIT_TEMPLATE_DIR", str(hooks.parent))
     GitRepository(f"file://{repository}").pull(tmp_path / "run")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_repository_whose_default_branch_is_none_of_its_branches_says_so(repository: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.git"
+    git("init", "-q", "--bare", "-b", "trunk", str(bare), at=tmp_path)
+    with pytest.raises(PullFailed, match="is empty: nothing was pushed to it yet"):
+        GitRepository(f"file://{bare}").pull(tmp_path / "run")
+    git("push", "-q", str(bare), "HEAD:refs/heads/main", at=repository)
+    with pytest.raises(PullFailed, match=r"its HEAD is none of its branches \(main\). Name one with branch='main'"):
+        GitRepository(f"file://{bare}").pull(tmp_path / "run")
+    assert GitRepository(f"file://{bare}", branch="main").pull(tmp_path / "run").is_dir()
+
+
+def test_a_flow_that_is_not_in_a_repository_is_told_with_the_url(repository: Path) -> None:
+    for entrypoint in ("README.py:etl", "flows/etl.py:nope"):
+        with pytest.raises(MillraceError) as told:
+            found_in(GitRepository(f"file://{repository}"), entrypoint)
+        place = entrypoint.partition(":")[0]
+        assert f"file://{repository}/{place}" in str(told.value) and "millrace-source-" not in str(told.value)
 
 
 def test_a_branch_that_is_not_there_names_those_there_are(repository: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from millrace import entrypoints, plugins
 from millrace.deployments import given as accepted
 from millrace.deployments import source
-from millrace.errors import InvalidInput
+from millrace.errors import InvalidInput, MillraceError
 from millrace.storage.kinds import CodeStorage, storage_of
 from millrace.storage.local import LocalStorage
 
@@ -45,7 +45,13 @@ def found(storage: Path | str | CodeStorage, entrypoint: str) -> Found:
         return in_directory(place.path, entrypoint)
     step = place.to_pull_step()  # first: a token that must not be stored is refused before anything is fetched
     with tempfile.TemporaryDirectory(prefix="millrace-source-") as temporary:
-        return pulled(place.pull(Path(temporary)), entrypoint, [step])
+        directory = place.pull(Path(temporary))
+        try:
+            return pulled(directory, entrypoint, [step])
+        except MillraceError as error:  # the directory is gone in a moment, and was never the user's
+            where = getattr(place, "url", repr(place))
+            error.args = tuple(str(one).replace(str(directory), str(where)) for one in error.args)
+            raise
 
 
 def in_directory(directory: Path, entrypoint: str) -> Found:

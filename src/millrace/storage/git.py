@@ -136,9 +136,15 @@ class GitRepository:
         for ref in (ref for ref, yes in wanted.items() if yes):
             if commit := refs.get(ref):
                 return commit
-        if not (self.branch or self.tag):
-            raise PullFailed(f"The repository {self.url} has no default branch; is it empty? Name one with branch=…")
         known = sorted(ref.partition("/")[2].partition("/")[2] for ref in refs if ref.startswith("refs/heads/"))
+        if not (self.branch or self.tag):
+            if not known:
+                raise PullFailed(f"The repository {self.url} is empty: nothing was pushed to it yet.")
+            raise PullFailed(
+                f"The repository {self.url} has no default branch: its HEAD is none of its branches "
+                f"({', '.join(known[:10])}). Name one with branch={known[0]!r}, or make it the default there: "
+                f"git symbolic-ref HEAD refs/heads/{known[0]}"
+            )
         raise PullFailed(
             f"The repository {self.url} has no {'branch or tag' if self.branch else 'tag'} "
             f"{self.branch or self.tag!r}. Its branches: {', '.join(known[:10]) or 'none'}."

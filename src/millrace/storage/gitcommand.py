@@ -16,8 +16,9 @@ _OPTIONS = (
 )
 # of a git that started us, such as a hook
 _INHERITED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
+_REFUSED = "The token was refused: is it right and not expired, and may it read this repository?"
 _HINTS = (
-    ("Authentication failed", "Are the credentials right, and not expired?"),
+    ("Authentication failed", _REFUSED),
     ("could not read Username", "It is private: give credentials={'access_token': Secret.load(…)}."),
     ("HOST IDENTIFICATION HAS CHANGED", "Its host key is not the one that is known: see ssh-keygen -R."),
     ("Host key verification failed", "Its host key is not known: see ssh-keyscan."),
@@ -84,9 +85,12 @@ class Git:
             return done.stdout
         said = self._masked(done.stderr.strip() or f"git exited with {done.returncode}")
         sign, hint = next((pair for pair in _HINTS if pair[0].lower() in said.lower()), ("fatal:", ""))
+        if self._secret and sign == "could not read Username":  # git would ask for another one
+            hint = _REFUSED
         lines = said.splitlines()
         reason = next((line for line in lines if sign.lower() in line.lower()), lines[-1])
-        raise PullFailed(f"git {arguments[0]} of {self.url} failed: {reason} {hint}".rstrip() + f"\n{said}")
+        others = "".join(f"\n{line}" for line in lines if line != reason)
+        raise PullFailed(f"git {arguments[0]} of {self.url} failed: {reason.rstrip('.')}. {hint}".rstrip() + others)
 
     def _masked(self, text: str) -> str:
         return text.replace(self._secret, "********") if self._secret else text
