@@ -244,6 +244,18 @@ def test_what_the_server_stores(yard: Yard) -> None:
     assert again == made
 
 
+def test_deploying_again_says_what_changed(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(**options: Any) -> str:
+        capsys.readouterr()
+        deploy(here.to_deployment("changing", **options), work_pool_name=POOL)
+        return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+    assert "changed" not in said(cron="0 3 * * *", tags=["a", "b"])
+    assert "nothing changed" in said(cron="0 3 * * *", tags=["a", "b"])
+    last = said(tags=["a"], parameters={"n": 2})
+    assert "parameters" in last and "tags (without 'b')" in last and "schedules (without At 03:00" in last
+
+
 def test_one_that_fails_does_not_stop_the_others(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     bad = here.to_deployment("bad", work_queue_name="q")
     bad.flow_name = "not/allowed"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -192,10 +194,11 @@ def _tell(console: Console, client: Client, seen: list[_Seen], seconds: float) -
     console.print(f"executed notebook: {files['notebook']}", soft_wrap=True, highlight=False)
     console.print(f"its HTML:          {files['html']}", soft_wrap=True, highlight=False)
     console.print(f"\nAll of that took {seconds:.0f} s. Both schedules are paused now. To try next:", highlight=False)
+    here = "" if shutil.which("millrace") else f"{os.path.relpath(Path(sys.executable).parent)}/"
     for line in (
-        "jupyter lab notebooks/01-quickstart.ipynb     the same, by hand (pip install 'millrace[lab]')",
-        "millrace up                                   server and worker that outlive the notebook",
-        "millrace deployment resume report/every-five-seconds",
-        "millrace flow-run ls                          what happened",
+        f"{here}millrace up                            server and worker that outlive the notebook",
+        f"{here}millrace deployment resume report/every-five-seconds",
+        f"{here}millrace flow-run ls                   what happened",
+        f"{here}pip install -e '.[lab]' && {here}jupyter lab notebooks/01-quickstart.ipynb    the same, by hand",
     ):
         console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)

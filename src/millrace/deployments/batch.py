@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -78,25 +78,48 @@ def deploy(
     placing = plugins.load("millrace.deployments.placement:Placement")(image, build, push)
     placing.place([(one, pools[name]) for one, name in zip(deployments, wanted, strict=True)])
     ids = Ids()
+    tell = _Told(client, deployments) if print_next_steps_message or len(deployments) > 1 else None
+    made: dict[int, UUID] = {}
     problems: dict[int, MillraceError] = placing.problems
     placed = {number: (deployment, wanted[number]) for number, deployment in placing.placed.items()}
     known = plugins.load("millrace.deployments.together:applied")(client, placed, placing.image)
     for number, (deployment, pool) in placed.items():
         try:
-            ids.append(known.get(number) or deployment.apply(work_pool_name=pool, image=placing.image))
+            made[number] = known.get(number) or deployment.apply(work_pool_name=pool, image=placing.image)
+            ids.append(made[number])
         except MillraceError as error:
             if len(deployments) == 1:
                 raise
             problems[number] = error
     idle = [] if ignore_warnings else [name for name in pools if not _has_worker(client, name)]
-    if print_next_steps_message or len(deployments) > 1:
-        show = plugins.load("millrace.deployments.table:show")
-        rows = [
-            (one.full_name, pool, problems.get(n))
-            for n, (one, pool) in enumerate(zip(deployments, wanted, strict=True))
-        ]
-        show(rows, idle, next_steps=print_next_steps_message and bool(ids))
+    if tell is not None:
+        tell.table(wanted, made, problems, idle, next_steps=print_next_steps_message and bool(ids))
     return ids
+
+
+class _Told:
+    """What is printed of deployments, with what deploying changed of those that were there."""
+
+    def __init__(self, client: Any, deployments: Sequence[RunnerDeployment]) -> None:
+        self._client, self._deployments = client, deployments
+        self._changes = plugins.load("millrace.deployments.changes")
+        self._before = self._changes.stored(client, names=[one.name for one in deployments])
+
+    def table(
+        self,
+        pools: Sequence[str],
+        made: Mapping[int, UUID],
+        problems: Mapping[int, MillraceError],
+        idle: Sequence[str],
+        *,
+        next_steps: bool,
+    ) -> None:
+        after = self._changes.stored(self._client, ids=[id for id in made.values() if id in self._before])
+        rows = []
+        for number, (one, pool) in enumerate(zip(self._deployments, pools, strict=True)):
+            note = self._changes.changed(made.get(number), self._before, after)
+            rows.append((one.full_name, pool, problems.get(number), note))
+        plugins.load("millrace.deployments.table:show")(rows, idle, next_steps=next_steps)
 
 
 def _warn_of_variables(deployments: Sequence[RunnerDeployment], pools: Sequence[WorkPool]) -> None:

@@ -12,12 +12,12 @@ from millrace.errors import MillraceError
 
 
 def show(
-    rows: Sequence[tuple[str, str, MillraceError | None]], idle_pools: Sequence[str], *, next_steps: bool = True
+    rows: Sequence[tuple[str, str, MillraceError | None, str]], idle_pools: Sequence[str], *, next_steps: bool = True
 ) -> None:
     """Print how each deployment went, and what to do next.
 
     Args:
-        rows: full name, pool and problem of each.
+        rows: full name, pool, problem of each, and what else is to be said of it.
         idle_pools: pools that nobody works for.
         next_steps: whether to say what to do next.
     """
@@ -25,15 +25,15 @@ def show(
     table = Table(title="Deployments", show_lines=len(rows) > 1)
     for header in ("Name", "Work pool", "Status", "Details"):
         table.add_column(header)
-    for name, pool, problem in rows:
+    for name, pool, problem, note in rows:
         status = "[red]failed[/red]" if problem else "[green]applied[/green]"
-        table.add_row(escape(name), escape(pool), status, escape(str(problem)) if problem else "")
+        table.add_row(escape(name), escape(pool), status, escape(str(problem) if problem else note))
     said: list[str] = []
     for pool in idle_pools:
         said.append(f"[bold yellow]Nobody works for the pool {escape(repr(pool))}.[/] Start a worker:")
         said.append(f"    $ millrace worker start --pool {escape(repr(pool))}")
     if next_steps:
-        made = next((name for name, _, problem in rows if problem is None), rows[0][0])
+        made = next((name for name, _, problem, _ in rows if problem is None), rows[0][0])
         said += ["To run one now:", f"    $ millrace deployment run {escape(repr(made))}"]
     with console.capture() as captured:  # written at once: a notebook shows one output
         console.print(table)

@@ -33,7 +33,7 @@ from millrace.engine.recorder import recorder
 from millrace.engine.results import ResultStore, store_for
 from millrace.engine.runners import TaskRunner
 from millrace.engine.secrecy import masked
-from millrace.engine.states import RunState
+from millrace.engine.states import RunState, shortened
 from millrace.engine.stopping import STOP_SECONDS, await_end, stop_all
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import RunCancelled, SerializationError, StorageUnavailable
@@ -337,7 +337,7 @@ class FlowRunSession:
                 _log.info("Left, to begin again when it is resumed: %s", state)
             else:
                 level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
-                said = state if state.message else state.name
+                said = shortened(state)
                 _log.log(level, "Ended: %s", said, extra={"millrace_short": f"Ended: {state.name}"})
         return self.flow.hooks(state.type) if isinstance(self.flow, Hooked) else []
 

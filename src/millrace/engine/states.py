@@ -168,6 +168,17 @@ def Cancelled(*, message: str | None = None, name: str = "Cancelled") -> RunStat
     return _made(StateType.CANCELLED, name, message, None)
 
 
+_SHOWN = 300
+
+
+def shortened(state: State) -> str:
+    """A state in a line of the log: what is longer was logged where it was raised, and is in the state."""
+    if not state.message:
+        return str(state.name)
+    message = state.message if len(state.message) <= _SHOWN else f"{state.message[:_SHOWN]}…"
+    return f"{state.name}({message!r})"
+
+
 def text_of(error: BaseException) -> str:
     """An exception in one line: its class and message."""
     text = str(error).strip()

@@ -82,9 +82,16 @@ def closure_of(flow: str, running: Cell | None = None) -> Closure:
 
 def taken_along(closure: Closure) -> str:
     """The cells and files a closure consists of, for people: `cells 2, 3 and penguin_tools.py`."""
-    numbers = sorted({statement.cell.index for statement in closure.statements})
+    numbers = sorted({statement.cell.index for statement in closure.statements if not _is_ours(statement.node)})
     cells = f"cell{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
     return " and ".join([cells, *closure.local_modules]) if numbers else " and ".join(closure.local_modules)
+
+
+def _is_ours(node: ast.AST) -> bool:
+    """Whether a statement imports Millrace and nothing else: the module says that once, whoever said it in the book."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+    return bool(names) and all(name.split(".")[0] == "millrace" for name in names)
 
 
 # -- the text of the cell
@@ -174,7 +181,7 @@ def _feedback(found: FlowCell, flow: Any, cell: Cell) -> str:
     if closure.missing:
         more = f" ({len(closure.missing) - 1} more: %flow_check {found.name})" if len(closure.missing) > 1 else ""
         return f"{text}\nIt runs here but cannot be deployed yet: {closure.missing[0].message}{more}"
-    others = {statement.cell.index for statement in closure.statements} - {cell.index}
+    others = {one.cell.index for one in closure.statements if not _is_ours(one.node)} - {cell.index}
     return f"{text} It takes along {taken_along(closure)}." if others or closure.local_modules else text
 
 

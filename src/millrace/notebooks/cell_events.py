@@ -58,7 +58,7 @@ class CellRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
-        return {"index": self.index, "cell_id": self.cell_id, "status": self.status}
+        return {"index": self.index, "cell": self.index + 1, "cell_id": self.cell_id, "status": self.status}
 
 
 @dataclass(frozen=True)

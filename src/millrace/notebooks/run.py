@@ -78,7 +78,7 @@ def outcome_json(outcome: NotebookOutcome) -> dict[str, Any]:
     Returns:
         The keys `state_type`, `state_name`, `exit_code`, `error` (null, or an object with `message`, `cell` counted
         from 1, `cell_id`, `ename`, `evalue`, `traceback`), `cells` (objects with `index` counted from 0 in the executed
-        notebook, `cell_id`, `status`), `notebook`, `html`.
+        notebook, `cell` counted from 1, `cell_id`, `status`), `notebook`, `html`.
     """
     return {
         "state_type": outcome.state_type,
