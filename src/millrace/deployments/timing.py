@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from millrace.errors import InvalidInput, ScheduleError
+from millrace.schema import schedule_words
 from millrace.schema import schedules as kinds
 from millrace.schema.deployments import DeploymentScheduleCreate
 
@@ -95,5 +96,5 @@ def _one(value: Any) -> DeploymentScheduleCreate:
         return DeploymentScheduleCreate(schedule=_SCHEDULE.validate_python(value))
     except ValidationError as error:
         raise ScheduleError(
-            f"{value!r} is no schedule: {kinds.problems_of(error)}. Give Interval(…), Cron(…) or RRule(…)."
+            f"{value!r} is no schedule: {schedule_words.problems(error)}. Give Interval(…), Cron(…) or RRule(…)."
         ) from None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from importlib import import_module
 
+from pydantic import ValidationError
+
+from millrace.errors import ScheduleError
 from millrace.schema.recurrence import Recurrence
 from millrace.schema.recurrence_rule import SUB_DAILY, Rule
 
@@ -146,3 +149,25 @@ def _clock(time: datetime) -> str:
 
 def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def problems(error: ValidationError) -> str:
+    """What is wrong with a schedule, for people.
+
+    Args:
+        error: what validating one raised.
+    """
+    found = []
+    for detail in error.errors():
+        cause, names = detail.get("ctx", {}).get("error"), [str(part) for part in detail["loc"]]
+        if isinstance(cause, ScheduleError):
+            found.append(str(cause))
+        elif detail["type"] == "extra_forbidden" and names[-1] in ("interval", "cron", "rrule"):
+            found.append(f"{names[-1]} stands beside {names[0]}, and a schedule is of one kind; write two schedules")
+        elif detail["type"] == "extra_forbidden":
+            found.append(f"a schedule by {names[0]} has no {names[-1]!r}")
+        elif names and names[-1] == "interval" and isinstance(detail["input"], (int, float, timedelta)):
+            found.append("interval: it must be longer than 0 seconds, and no longer than the calendar")
+        else:
+            found.append(f"{'.'.join(names)}: {detail['msg']}, not {detail['input']!r}")
+    return "; ".join(found)

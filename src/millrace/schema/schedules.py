@@ -355,29 +355,7 @@ def _made(make: Callable[[], _S]) -> _S:
     try:
         return make()
     except ValidationError as error:
-        raise ScheduleError(problems_of(error)) from None
-
-
-def problems_of(error: ValidationError) -> str:
-    """What is wrong with a schedule, for people.
-
-    Args:
-        error: what validating one raised.
-    """
-    problems = []
-    for detail in error.errors():
-        cause, names = detail.get("ctx", {}).get("error"), [str(part) for part in detail["loc"]]
-        if isinstance(cause, ScheduleError):
-            problems.append(str(cause))
-        elif detail["type"] == "extra_forbidden" and names[-1] in ("interval", "cron", "rrule"):
-            problems.append(f"{names[-1]} stands beside {names[0]}, and a schedule is of one kind; write two schedules")
-        elif detail["type"] == "extra_forbidden":
-            problems.append(f"a schedule by {names[0]} has no {names[-1]!r}")
-        elif names and names[-1] == "interval" and isinstance(detail["input"], (int, float, timedelta)):
-            problems.append("interval: it must be longer than 0 seconds, and no longer than the calendar")
-        else:
-            problems.append(f"{'.'.join(names)}: {detail['msg']}, not {detail['input']!r}")
-    return "; ".join(problems)
+        raise ScheduleError(schedule_words.problems(error)) from None
 
 
 def _aware(moment: datetime) -> datetime:
