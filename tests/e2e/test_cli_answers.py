@@ -207,9 +207,12 @@ def test_a_question_on_a_terminal(cli: Cli, answer: bytes | None, code: int, sai
         (["work-pool", "create", ""], "'' is no name: it must not be empty"),
         (["work-queue", "create", "a/b", "--pool", "side"], "'a/b' is no name"),
         (["gcl", "create", "a/b", "--limit", "2"], "'a/b' is no name"),
+        (["deployment", "run", "greet/d", "--work-queue", "a/b"], "The work queue 'a/b' is no name"),
+        (["deployment", "run", "greet/d", "--in", "99999999999999 d"], "longer than the calendar"),
+        (["event", "emit", "e", "--resource-id", "r", "--related", "-1"], "--related must be a JSON object"),
     ],
 )
-def test_a_name_that_cannot_be(cli: Cli, words: list[str], said: str) -> None:
+def test_a_value_that_cannot_be(cli: Cli, words: list[str], said: str) -> None:
     done = cli(*words, code=2)
     assert said in done.err and not done.out
     assert len(done.err.strip().splitlines()) == 1

@@ -68,11 +68,14 @@ def emit(
     if resource_id is not None:
         labels[RESOURCE_ID] = resource_id
     others = _json(related, "--related") if related is not None else []
+    others = others if isinstance(others, list) else [others]
+    if not all(isinstance(one, dict) for one in others):
+        raise InvalidInput("--related must be a JSON object, or a list of them.")
     told = _json(payload, "--payload") if payload is not None else {}
     if not isinstance(told, dict):
         raise InvalidInput("--payload must be a JSON object.")
     reach()
-    made = emit_event(event, labels, related=others if isinstance(others, list) else [others], payload=told)
+    made = emit_event(event, labels, related=others, payload=told)
     if not recorder().flush():
         raise InvalidInput("The event could not be sent in time.")
     done(f"Emitted the event {event!r} ({made.id}).", made, output)

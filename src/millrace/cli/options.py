@@ -131,7 +131,10 @@ def later(text: str, option: str = "--in") -> datetime:
     size = _UNITS.get(found[2]) or _UNITS.get(found[2].removesuffix("s")) if found else None
     if found is None or size is None:
         raise InvalidInput(f"{option} {text!r} is no length of time; write 90, '5 min' or '2 hours'.")
-    return now() + timedelta(seconds=float(found[1]) * size)
+    try:
+        return now() + timedelta(seconds=float(found[1]) * size)
+    except OverflowError:
+        raise InvalidInput(f"{option} {text!r} is longer than the calendar.") from None
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, or_, select
 
 from millrace.errors import AlreadyExists, InvalidInput, NotFound
-from millrace.schema.fields import new_id
+from millrace.schema.fields import NAME_PATTERN, NO_NAME, new_id
 from millrace.schema.pools import (
     PoolStatus,
     QueueHealthPolicy,
@@ -97,6 +98,8 @@ def resolve(tx: Transaction, pool_name: str, queue_name: str | None) -> tuple[UU
 def queue_id(tx: Transaction, pool: Row[Any], name: str | None) -> UUID:
     """The id of a queue of a pool; without a name that of its default queue."""
     row = _named(tx, pool.id, name or DEFAULT)
+    if row is None and name is not None and not re.search(NAME_PATTERN, name):
+        raise InvalidInput(f"The work queue {name!r} {NO_NAME}.")
     found: UUID = row.id if row is not None else add(tx, pool.id, pool.name, WorkQueueCreate(name=name or DEFAULT)).id
     return found
 
