@@ -34,6 +34,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def kill_server() -> None:
     runtime = embedded_status()
     assert runtime is not None
+    if runtime.worker_pid is not None:  # it would start the server again, which is not what is looked at here
+        os.kill(runtime.worker_pid, signal.SIGKILL)
     os.kill(runtime.pid, signal.SIGKILL)
     while embedded_status() is not None:
         time.sleep(0.01)
