@@ -16,7 +16,7 @@ from yard import Yard, open_yard
 
 from millrace.client.handle import RunHandle
 from millrace.deployments.run import DeploymentRun, arun_deployment, run_deployment
-from millrace.errors import InvalidInput, MissingDeployment, ParameterError
+from millrace.errors import InvalidInput, MissingDeployment, MissingResult, ParameterError
 from millrace.schema.pools import WorkQueueQuery
 from millrace.schema.queries import FlowRunQuery, TaskRunQuery
 from millrace.schema.runs import FlowRun
@@ -27,7 +27,7 @@ JOB = """
 def job(n: int = 1, seconds: float = 0):
     note('begin', colour=os.environ.get('COLOUR'), n=n)
     time.sleep(seconds)
-    return n
+    return n if n >= 0 else object()
 """
 
 
@@ -80,6 +80,13 @@ def test_what_is_said_of_a_run_can_be_done_with_it(yard: Yard) -> None:
     assert repr(later.cancel()) == "Cancelled(message='cancelled by a user before it ran', type=CANCELLED)"
     said = inspect.getsource(RunHandle.wait)
     assert {name for name in re.findall(r"`\.(\w+)\(\)`", said) if not hasattr(DeploymentRun, name)} == set()
+
+
+def test_why_a_run_kept_no_result_is_in_its_log(yard: Yard) -> None:
+    run = run_deployment("job/d", parameters={"n": -1})
+    with pytest.raises(MissingResult, match=r"cannot be stored, as the run's log then says"):
+        run.result()
+    yard.until(lambda: any("of type object, cannot be stored" in line.message for line in run.logs()))
 
 
 def test_a_later_time(yard: Yard) -> None:

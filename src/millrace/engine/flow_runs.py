@@ -232,7 +232,9 @@ class FlowRunSession:
         except (SerializationError, StorageUnavailable) as error:
             if self.flow.persist_result:
                 raise
-            level = logging.DEBUG if isinstance(error, SerializationError) else logging.WARNING
+            # in the process that called the flow its value is at hand; a worker's run leaves nothing else
+            quiet = logging.INFO if self.beginning.claimed else logging.DEBUG
+            level = quiet if isinstance(error, SerializationError) else logging.WARNING
             with self.context.entered():
                 _log.log(level, "The result of flow run %r was not kept: %s", run.name, error)
             return None

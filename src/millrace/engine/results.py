@@ -292,7 +292,10 @@ def read(state: State, *, store: ResultStore | None = None, allow_pickle: bool =
     if state.type is not StateType.COMPLETED:
         raise MissingResult(f"the run is {state.name}: it has no result")
     if state.data is None:
-        raise MissingResult("the run kept no result. Call the flow in this process, or set persist_result=True on it")
+        raise MissingResult(
+            "the run kept no result: none was asked for, or its value cannot be stored, as the run's log then says. "
+            "Call the flow in this process, or set persist_result=True on it"
+        )
     if not _refers(state.data):
         return state.data
     known = store or store_for()
