@@ -344,7 +344,8 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
             kwargs: as the function takes them.
 
         Raises:
-            ParameterError: the arguments do not fit; no run is made.
+            ParameterError: the arguments do not fit; no run is made. With `return_state`, values of the wrong type give
+                the state of a Failed run instead.
             InvalidInput: `return_state` of a generator.
             ServerUnavailable: no server answers and none could be started.
         """

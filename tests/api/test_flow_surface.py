@@ -309,6 +309,35 @@ def test_class_methods_and_static_methods(client: Client) -> None:
 # -- calls, states and flows in flows
 
 
+def test_a_call_whose_arguments_do_not_fit_has_a_state_if_it_is_asked_for(client: Client) -> None:
+    heard: list[Any] = []
+
+    @flow(name="unfit", retries=2, on_failure=[lambda flow, run, state: heard.append(state.name)])
+    def unfit(n: int) -> None: ...
+
+    @flow(name="unfit async")
+    async def aunfit(n: int) -> None: ...
+
+    @flow(name="calls unfit")
+    def outer() -> tuple[str, str]:
+        return unfit("x", return_state=True).name, "goes on"
+
+    with pytest.raises(ParameterError, match="n: "):
+        unfit("x")  # type: ignore[arg-type]
+    assert not runs_of(client, "unfit")
+    for state in (unfit("x", return_state=True), asyncio.run(aunfit("x", return_state=True))):
+        assert state.is_failed() and "got 'x'" in state.message
+        assert isinstance(state.result(raise_on_failure=False), ParameterError)
+        with pytest.raises(ParameterError, match="got 'x'"):
+            state.result()
+    (run,) = runs_of(client, "unfit")
+    assert (run.state_type, run.parameters, run.run_count, heard) == (StateType.FAILED, {"n": "x"}, 0, ["Failed"])
+    assert last_run(client, "unfit async").state_type is StateType.FAILED
+    assert outer() == ("Failed", "goes on")
+    with pytest.raises(ParameterError, match="missing"):
+        unfit(return_state=True)
+
+
 def test_what_a_call_gives(client: Client) -> None:
     @flow(name="plain")
     def plain(n: int, fail: bool = False) -> int:

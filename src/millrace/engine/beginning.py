@@ -101,6 +101,7 @@ class Beginning:
         lease: its lease.
         ends_process: the loss of the lease ends this process.
         inputs: the task runs whose results are among the arguments, by parameter.
+        refused: the run is only to be recorded: its arguments do not fit.
     """
 
     wish: Wish
@@ -110,6 +111,7 @@ class Beginning:
     ends_process: bool = False
     parent: FlowRunContext | None = field(default_factory=FlowRunContext.get)
     inputs: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    refused: bool = False
     task: TaskFacts | None = None
     clock: TaskClock = field(default_factory=TaskClock)
 
@@ -139,7 +141,7 @@ class Beginning:
         if self.parent is not None:
             create.parent_task_run_id = self._stand_in(flow, self.parent)
         place = self.client.endpoint.place
-        if place not in self._plain_servers:
+        if place not in self._plain_servers and not self.refused:
             try:
                 return self._begin(flow, create)
             except NotFound:

@@ -9,8 +9,10 @@ from millrace.engine.beginning import Beginning, Wish
 from millrace.engine.context import FlowRunContext
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
 from millrace.engine.inputs import Dependencies, resolve, result_of_upstream, wait_for_all
-from millrace.engine.states import RunState
+from millrace.engine.protocol import proposal
+from millrace.engine.states import RunState, run_state
 from millrace.engine.tracebacks import own
+from millrace.errors import ParameterError
 from millrace.schema.states import StateType
 
 
@@ -38,6 +40,22 @@ def session_of(flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[An
     # A function that gives the name may ask about the run: it is called once there is one.
     name = flow.run_name(complete) if isinstance(flow.flow_run_name, str) else None
     return FlowRunSession(flow, complete, Beginning(Wish(name), inputs=needs.inputs))
+
+
+def refusal_of(flow: FlowLike, parameters: dict[str, Any], error: ParameterError) -> tuple[FlowRunSession, RunState]:
+    """A run that is recorded as Failed without being begun, for a caller who wants the state of a call that cannot be.
+
+    Args:
+        flow: the flow.
+        parameters: by name, as they were given; they are not recorded where a secret may be among them.
+        error: what is wrong with them.
+    """
+    shown = {} if flow.signature.hides else parameters
+    session = FlowRunSession(flow, shown, Beginning(Wish(None), refused=True))
+    failed = proposal(StateType.FAILED, "Failed", f"The arguments do not fit: {error}")
+    state = session.propose(failed).state
+    assert state is not None
+    return session, run_state(state, has_value=False, error=error)
 
 
 def conclude(state: RunState, return_state: bool) -> Any:

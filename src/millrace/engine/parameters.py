@@ -167,7 +167,7 @@ class Signature:
         return found
 
     @cached_property
-    def _hides(self) -> bool:
+    def hides(self) -> bool:
         """Whether secrets may be among the values, however deep."""
         open_to_it = any(kind not in _OPEN for kind in self.hints.values())
         return open_to_it and holds_secret({"properties": self.schema["properties"]}, self.schema)
@@ -256,7 +256,7 @@ class Signature:
                 if noted_only(self.hints.get(name), value)
             ]
         )
-        if self._hides:
+        if self.hides:
             given = loaded(given, self.schema)
         try:
             model = self.model.model_validate(given)
@@ -304,7 +304,7 @@ class Signature:
 
     def _wrong(self, given: Mapping[str, Any]) -> list[str]:
         """What is wrong with the values beside other problems: told where it is certain, not of futures or secrets."""
-        if self._hides:
+        if self.hides:
             return []
         try:
             self.model.model_validate({name: value for name, value in given.items() if name in self.parameters})
@@ -315,7 +315,7 @@ class Signature:
 
     def _problem(self, error: Any) -> str:
         where, whole = error["loc"], self.schema
-        if self._hides and holds_secret(whole["properties"].get(where[0]), whole):
+        if self.hides and holds_secret(whole["properties"].get(where[0]), whole):
             named = ".".join(map(str, where))
             return f"{named}: {error['msg']}; what was given is not shown, because secrets belong there"
         return _problem(error)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from millrace import settings
 from millrace.engine.async_generators import aexhausted
 from millrace.engine.beginning import Beginning, Wish, holder
-from millrace.engine.calls import conclude, session_of
+from millrace.engine.calls import conclude, refusal_of, session_of
 from millrace.engine.context import FlowRunContext
+from millrace.engine.effects import Announce
 from millrace.engine.flow_runs import FlowLike, FlowRunSession
 from millrace.engine.generators import exhausted
 from millrace.engine.hooks import Hooked, call_hook
 from millrace.engine.logs import Spool, belong_to
 from millrace.engine.recorder import recorder
 from millrace.engine.stopping import STOP_SECONDS
-from millrace.errors import NotFound
+from millrace.errors import NotFound, ParameterError
 from millrace.schema.runs import FlowRun, FlowRunCreate, Lease
 from millrace.schema.states import SetState, State, named
 
@@ -38,11 +39,20 @@ def run_flow(
         wait_for: futures to wait for first.
 
     Raises:
-        ParameterError: before any run is made.
+        ParameterError: before any run is made. With `return_state` a Failed run is recorded instead.
         ServerUnavailable: no server answers and none could be started.
     """
     __tracebackhide__ = True  # in a notebook: a traceback shows the user's lines
-    return conclude(session_of(flow, parameters, wait_for).run(), return_state)
+    try:
+        session = session_of(flow, parameters, wait_for)
+    except ParameterError as error:
+        if not return_state:
+            raise
+        session, state = refusal_of(flow, parameters, error)
+        session.perform(Announce(state, error))
+        session.close()
+        return state
+    return conclude(session.run(), return_state)
 
 
 async def arun_flow(
@@ -50,8 +60,16 @@ async def arun_flow(
 ) -> Any:
     """The same for an `async def` flow."""
     __tracebackhide__ = True
-    session = await asyncio.to_thread(session_of, flow, parameters, wait_for) if wait_for else None
-    session = session or session_of(flow, parameters, None)
+    try:
+        session = await asyncio.to_thread(session_of, flow, parameters, wait_for) if wait_for else None
+        session = session or session_of(flow, parameters, None)
+    except ParameterError as error:
+        if not return_state:
+            raise
+        session, state = await asyncio.to_thread(refusal_of, flow, parameters, error)
+        await session.aperform(Announce(state, error))
+        await asyncio.to_thread(session.close)
+        return state
     return conclude(await session.arun(), return_state)
 
 
