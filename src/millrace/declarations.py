@@ -157,7 +157,7 @@ def find(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> D
         >>> find("flows/etl.py:etl").is_async  # doctest: +SKIP
         False
     """
-    parsed = parse(entrypoint) if isinstance(entrypoint, str) else entrypoint
+    parsed = entrypoint if isinstance(entrypoint, Entrypoint) else parse(entrypoint)
     base = Path(directory or ".").expanduser().absolute()
     if parsed.kind == "notebook":
         raise EntrypointError(f"{parsed} is a whole notebook, which has no function. Name one: {parsed}:function.")

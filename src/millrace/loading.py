@@ -353,6 +353,10 @@ def load_flow_from_flow_run(
         EntrypointError: the code is not there, or raises.
         MissingFlow: it holds no such function.
     """
+    if not hasattr(flow_run, "deployment_id"):
+        raise InvalidInput(
+            f"{flow_run!r:.80} ({type(flow_run).__name__}) is no flow run: give what client.read_flow_run(id) gives."
+        )
     if flow_run.deployment_id is None:
         raise InvalidInput(
             f"The flow run {flow_run.name!r} belongs to no deployment, so nobody knows where its code is."

@@ -83,7 +83,7 @@ def test_what_cannot_be_a_flow() -> None:
         ({"retry_delay_seconds": -0.1}, "retry_delay_seconds must not be negative; got -0.1"),
         ({"timeout_seconds": "soon"}, "timeout_seconds must be a number; got 'soon'"),
         ({"timeout_seconds": -1}, "timeout_seconds must not be negative"),
-        ({"timeout_seconds": float("nan")}, "timeout_seconds must not be negative"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds must not be NaN"),
         ({"log_prints": "yes"}, "log_prints must be True or False; got 'yes'"),
         ({"validate_parameters": "no"}, "validate_parameters must be True or False"),
         ({"persist_result": "yes"}, "persist_result must be True or False"),

@@ -15,6 +15,7 @@ from millrace.client.asynchronous import AsyncClient
 from millrace.client.synchronous import Client
 from millrace.errors import NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.artifacts import Artifact, ArtifactFilter, ArtifactQuery, ArtifactSort
+from millrace.schema.fields import id_of
 from millrace.schema.flows import IdCondition
 from millrace.schema.logs import Log, LogFilter, LogQuery
 from millrace.schema.runs import FlowRun
@@ -99,7 +100,11 @@ class RunHandle:
 
     def __init__(self, flow_run: FlowRun | UUID | str, client: Client | None = None) -> None:
         self._given = client
-        self._known = flow_run if isinstance(flow_run, FlowRun) else self._client.read_flow_run(UUID(str(flow_run)))
+        if isinstance(flow_run, FlowRun):
+            self._known = flow_run
+        else:
+            known = id_of(flow_run, "run")
+            self._known = self._client.read_flow_run(known)
 
     @property
     def _client(self) -> Client:

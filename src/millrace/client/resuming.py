@@ -26,6 +26,27 @@ from millrace.schema.states import (
     named,
 )
 
+LONGEST_PAUSE = 10**9
+"""Seconds: some thirty years, which a calendar still has."""
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """The seconds after which a pause is over.
+
+    Args:
+        timeout: as given; None: it waits for ever.
+
+    Raises:
+        InvalidInput: no number of seconds.
+    """
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 <= timeout <= LONGEST_PAUSE):
+        raise InvalidInput(
+            f"timeout cannot be {timeout!r:.80}: it is a number of seconds from 0 to {LONGEST_PAUSE:,}, or None, "
+            "which waits for ever."
+        )
+    return timeout
+
 
 def plain_input(run_input: Any) -> JsonObject | None:
     """An input for a paused run as the wire takes it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import update_wrapper
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypedDict, cast
 
 from millrace.engine.runners import TaskRunner, ThreadPoolTaskRunner
 from millrace.errors import InvalidInput
+from millrace.schema.fields import LONGEST_NAME
 
 Hook = Callable[..., Any]
 _BANNED = "/%&><"
@@ -81,7 +83,16 @@ def _check_name(name: Any) -> None:
     raise TypeError(f"the name of a flow must be a text; got {type(name).__name__}.{hint}")
 
 
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, ends of lines and paragraphs
+
+
 def check_characters(name: str) -> None:
+    if not name.strip():
+        raise ValueError(f"the name {name!r} is empty: it must have a character that can be seen")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"the name {name[:20]!r}… has {len(name):,} characters; a name has at most {LONGEST_NAME:,}")
+    if unseen := next((character for character in name if unicodedata.category(character) in _UNSEEN), None):
+        raise ValueError(f"the name {name!r} contains {unseen!r}; a name is one line of text")
     bad = sorted({character for character in name if character in _BANNED})
     if bad:
         raise ValueError(f"the name {name!r} contains {' '.join(bad)}; a name holds none of {' '.join(_BANNED)}")
@@ -97,8 +108,27 @@ def _check_number(value: Any, option: str) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{option} must be a number; got {_said(value)}")
-    if value < 0 or value != value:
-        raise ValueError(f"{option} must not be negative; got {value}")
+    check_finite(value, option)
+
+
+LONGEST = 10**9
+"""Seconds: some thirty years, which timers and calendars still know."""
+
+
+def check_finite(value: float, option: str) -> None:
+    """Refuses a number that no timer and no counter takes.
+
+    Args:
+        value: a number.
+        option: what it is given for.
+
+    Raises:
+        ValueError: it is negative, NaN or more than a thousand million.
+    """
+    if not value >= 0:
+        raise ValueError(f"{option} must not be {'NaN' if value != value else 'negative'}; got {value}")
+    if value > LONGEST:
+        raise ValueError(f"{option} must be at most {LONGEST:,}; got {value:g}.")
 
 
 def awaited(fn: Callable[..., Any]) -> bool:

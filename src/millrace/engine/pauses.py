@@ -26,7 +26,7 @@ from millrace.engine.run_inputs import (
     run_input_subclass_from_type,
 )
 from millrace.errors import MissingContext, PauseTimedOut, RunCancelled, ServerUnavailable, StateRefused
-from millrace.schema.fields import new_id
+from millrace.schema.fields import id_of, new_id
 from millrace.schema.inputs import keyset
 from millrace.schema.states import SetStateStatus, State, StateType
 
@@ -51,7 +51,7 @@ class _Pause:
         verb = "paused" if name == "Paused" else "suspended"
         if context is None:
             raise MissingContext(f"Flow runs can only be {verb} from within a flow run.")
-        self.context, self.name, self.verb, self.timeout = context, name, verb, timeout
+        self.context, self.name, self.verb, self.timeout = context, name, verb, resuming.checked_timeout(timeout)
         self.key = key or context.next_pause()
         self.asks: type[RunInput] | type[AutomaticRunInput[Any]] | None = None
         self.keys: dict[str, str] | None = None
@@ -244,7 +244,7 @@ def suspend_flow_run(
     """
     if flow_run_id is None:
         return _suspended(_suspension(wait_for_input, timeout, key))
-    return _suspend_other(wait_for_input, UUID(str(flow_run_id)), timeout, key)
+    return _suspend_other(wait_for_input, id_of(flow_run_id, "flow run"), timeout, key)
 
 
 async def asuspend_flow_run(
@@ -266,10 +266,11 @@ async def asuspend_flow_run(
     """
     if flow_run_id is None:
         return await asyncio.to_thread(_suspended, _suspension(wait_for_input, timeout, key))
-    return await asyncio.to_thread(_suspend_other, wait_for_input, UUID(str(flow_run_id)), timeout, key)
+    return await asyncio.to_thread(_suspend_other, wait_for_input, id_of(flow_run_id, "flow run"), timeout, key)
 
 
 def _suspend_other(wait_for_input: Any, flow_run_id: UUID, timeout: float | None, key: str | None) -> None:
+    timeout = resuming.checked_timeout(timeout)
     chosen, keys = key or str(new_id()), None
     if wait_for_input is not None:
         keys = keyset("Suspended", checked_pause_key(chosen))
@@ -292,7 +293,8 @@ def resume_flow_run(flow_run_id: UUID | str, run_input: Any = None) -> None:
     Example:
         >>> resume_flow_run(run.id, run_input={"approved": True})  # doctest: +SKIP
     """
-    resuming.resume(connect(), UUID(str(flow_run_id)), run_input)
+    known = id_of(flow_run_id, "flow run")
+    resuming.resume(connect(), known, run_input)
 
 
 async def aresume_flow_run(flow_run_id: UUID | str, run_input: Any = None) -> None:

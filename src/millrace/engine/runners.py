@@ -190,8 +190,13 @@ def checked_workers(max_workers: int | None) -> int | None:
         max_workers: as the user gave it.
 
     Raises:
+        TypeError: no whole number.
         ValueError: less than one.
     """
+    if isinstance(max_workers, bool) or not isinstance(max_workers, int | None):
+        raise TypeError(
+            f"max_workers must be a whole number or None; got {max_workers!r:.80} ({type(max_workers).__name__})"
+        )
     if max_workers is not None and max_workers < 1:
         raise ValueError(f"max_workers must be at least 1; got {max_workers}")
     return max_workers

@@ -66,9 +66,9 @@ async def arun_flow(
     except ParameterError as error:
         if not return_state:
             raise
-        session, state = await asyncio.to_thread(refusal_of, flow, parameters, error)
-        await session.aperform(Announce(state, error))
-        await asyncio.to_thread(session.close)
+        refused, state = await asyncio.to_thread(refusal_of, flow, parameters, error)
+        await refused.aperform(Announce(state, error))
+        await asyncio.to_thread(refused.close)
         return state
     return conclude(await session.arun(), return_state)
 

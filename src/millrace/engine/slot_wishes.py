@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
@@ -46,6 +46,14 @@ class Wish:
     strict: bool = False
     poll: float = 20.0
     ticket: UUID = field(default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        seconds = self.timeout_seconds
+        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if seconds is not None and not (number and seconds >= 0):
+            raise InvalidInput(
+                f"timeout_seconds={seconds!r:.80}: give a number of seconds, not negative, or None to wait for ever."
+            )
 
     def ask(self, wait_seconds: float) -> dict[str, Any]:
         """The fields of the request."""
@@ -144,6 +152,8 @@ def names_of(names: str | list[str]) -> list[str]:
     Raises:
         InvalidInput: something else than texts.
     """
+    if not isinstance(names, str | Iterable | None):
+        raise InvalidInput(f"Names of concurrency limits are texts, not {names!r:.80}.")
     found = [names] if isinstance(names, str) else list(names or ())
     if wrong := [name for name in found if not isinstance(name, str)]:
         raise InvalidInput(f"Names of concurrency limits are texts, not {wrong[0]!r}.")

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from millrace import settings
 from millrace.engine.caching import DEFAULT, NO_CACHE, CacheKeyFnPolicy, CachePolicy
+from millrace.engine.declared import check_finite
 from millrace.engine.results import keeps
 from millrace.schema.fields import seconds
 
@@ -90,8 +91,7 @@ def number(value: Any, option: str, *, whole: bool = False) -> Any:
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise TypeError(f"{option} must be a {'whole ' if whole else ''}number; got {value!r} ({type(value).__name__})")
-    if value < 0 or value != value:
-        raise ValueError(f"{option} must not be negative; got {value}")
+    check_finite(value, option)
     return value
 
 

@@ -15,6 +15,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from millrace.errors import InvalidInput
+
 API_VERSION = "0.8.4"
 M = TypeVar("M", bound=BaseModel)
 _building = threading.RLock()
@@ -58,10 +60,34 @@ def _unique(values: list[str]) -> list[str]:
 DateTime = Annotated[datetime, AfterValidator(_utc)]
 """A moment, always UTC; a naive value is taken as UTC."""
 
+LONGEST_NAME = 1024
 NAME_PATTERN = r"^[^/%&><]+$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=1024)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
 """A name that can stand in a path: none of / % & > <."""
 NO_NAME = "is no name: it must not be empty, and none of / % & > < may be in it"
+
+
+def id_of(given: Any, what: str) -> UUID:
+    """An id that people give, as a UUID or its text.
+
+    Args:
+        given: as given.
+        what: whose id it is, for the message.
+
+    Raises:
+        InvalidInput: it is none.
+
+    Example:
+        >>> str(id_of("0190a1b2-0000-7000-8000-000000000000", "run"))[:8]
+        '0190a1b2'
+    """
+    try:
+        return UUID(str(given))
+    except ValueError:
+        raise InvalidInput(
+            f"{given!r:.80} is not the id of a {what}: it has 32 hexadecimal digits, such as {UUID(int=1)}."
+        ) from None
+
 
 Tags = Annotated[list[str], AfterValidator(_unique)]
 """Tags in the order given, each once."""
