@@ -49,7 +49,7 @@ def run_flow(
         if not return_state:
             raise
         session, state = refusal_of(flow, parameters, error)
-        session.perform(Announce(state, error))
+        session.perform(Announce(state, state))
         session.close()
         return state
     return conclude(session.run(), return_state)
@@ -67,7 +67,7 @@ async def arun_flow(
         if not return_state:
             raise
         refused, state = await asyncio.to_thread(refusal_of, flow, parameters, error)
-        await refused.aperform(Announce(state, error))
+        await refused.aperform(Announce(state, state))
         await asyncio.to_thread(refused.close)
         return state
     return conclude(await session.arun(), return_state)
