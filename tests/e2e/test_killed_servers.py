@@ -96,6 +96,19 @@ def test_a_server_that_was_stopped_stays_so(home: Path) -> None:
     assert facts(home) is None and locate.killed() is None
 
 
+def test_a_server_that_was_killed_can_be_stopped(home: Path) -> None:
+    locate.start_embedded()
+    until(lambda: (found := facts(home)) is not None and found.worker_pid)
+    found = facts(home)
+    assert found is not None and found.worker_pid is not None
+    os.kill(found.pid, signal.SIGKILL)
+    until(lambda: locate.killed() is not None)
+    assert not locate.stop_embedded(), "none runs"
+    assert locate.killed() is None
+    until(lambda: not locate._lives(found.worker_pid))  # who would start it again
+    assert facts(home) is None
+
+
 def test_a_server_that_does_not_start_is_left_alone_after_some_tries(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

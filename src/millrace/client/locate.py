@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from pathlib import Path
 from typing import Any
@@ -234,8 +234,13 @@ def stop_embedded(wait: float = STOP_SECONDS) -> bool:
     Args:
         wait: seconds it has to end in order; then it is killed. What was acknowledged is on disk either way.
     """
-    runtime = Runtime.read(settings.current().runtime_file)
-    if runtime is None or not _alive(runtime):
+    where = settings.current()
+    runtime = Runtime.read(where.runtime_file)
+    if runtime is None:
+        return False
+    if not _alive(runtime):
+        where.runtime_file.unlink(missing_ok=True)
+        _dismiss(runtime.worker_pid)
         return False
     _signalled(runtime.pid, signal.SIGTERM)
     deadline = time.monotonic() + wait
@@ -320,6 +325,14 @@ def _alive(runtime: Runtime) -> bool:
         return same and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+def _dismiss(worker_pid: int | None) -> None:
+    """The worker of a server that was killed would start it again."""
+    psutil = plugins.load("psutil")
+    with suppress(psutil.Error):
+        if worker_pid is not None and {"millrace", "worker"} <= set(psutil.Process(worker_pid).cmdline()):
+            _signalled(worker_pid, signal.SIGTERM)
 
 
 def _listens(runtime: Runtime) -> bool:
