@@ -167,6 +167,7 @@ def find(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> D
     tree = _parsed(path)
     flows = [one for one in _all(tree, parsed, path) if one.is_flow]
     if parsed.name is None:
+        flows = [one for one in flows if "." not in one.variable]  # a method is meant only where it is named
         if len(flows) > 1:
             names = ", ".join(one.variable for one in flows)
             raise UnspecifiedFlow(f"{path} holds several flows: {names}. Name one: {parsed}:{flows[0].variable}.")

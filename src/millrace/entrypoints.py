@@ -324,7 +324,7 @@ def _flow_in(module: ModuleType, parsed: Entrypoint) -> Runnable:
     found = _attribute(module, parsed.name)
     if is_flow(found):
         return cast("Runnable", found)
-    raise MissingFlow(_missing(parsed.name, where, found, flows_in(module)))
+    raise MissingFlow(_missing(parsed, where, found, {**flows_in(module), **_methods(module)}))
 
 
 def _where(module: ModuleType, parsed: Entrypoint) -> str:
@@ -346,7 +346,27 @@ def _defined_in(value: object, module: ModuleType) -> bool:
     return getattr(getattr(value, "fn", value), "__module__", module.__name__) == module.__name__
 
 
-def _missing(name: str, where: str, found: object, flows: dict[str, Any]) -> str:
+def _methods(module: ModuleType) -> dict[str, Any]:
+    """The flows in the classes of a module, as `Class.method`."""
+    return {
+        f"{kind}.{name}": value
+        for kind, owner in vars(module).items()
+        if isinstance(owner, type) and owner.__module__ == module.__name__
+        for name in vars(owner)
+        if is_flow(value := _attribute(module, f"{kind}.{name}"))
+    }
+
+
+def _missing(parsed: Entrypoint, where: str, found: object, flows: dict[str, Any]) -> str:
+    name = str(parsed.name)
+    called = next((variable for variable, flow in flows.items() if getattr(flow, "name", None) == name), None)
+    if called is not None and not callable(found):
+        meant = Entrypoint(parsed.kind, parsed.location, called)
+        return f"{name!r} is the name of the flow {called} in {where}, and an entrypoint names the variable: {meant}."
+    if isinstance(found, type):
+        methods = [variable for variable in flows if variable.startswith(f"{name}.")]
+        remedy = f"Name a method: {', '.join(methods)}." if methods else "Decorate a method with @flow, and name it."
+        return f"{name!r} in {where} is a class and no flow. {remedy}"
     if callable(found):
         return f"{name!r} in {where} is a function but no flow. Decorate it with @flow."
     held = f"It holds: {', '.join(flows)}." if flows else "It holds no flow; decorate a function with @flow."

@@ -221,6 +221,25 @@ def test_an_argument_that_cannot_be_hashed_is_named(client: Client) -> None:
     assert 'cache_policy=INPUTS - "lock"' in text
 
 
+def test_a_key_that_cannot_be_made_or_used_is_told(client: Client) -> None:
+    def divides(context: Any, parameters: dict[str, Any]) -> str:
+        return str(1 / 0)
+
+    @task(cache_key_fn=divides)
+    def raising() -> int:
+        return 1
+
+    @task(cache_key_fn=lambda context, parameters: "../../x")
+    def climbing() -> int:
+        return 2
+
+    found, run = in_flow(lambda: [raising(), climbing()])
+    assert found == [1, 2]
+    text = logs(client, run)
+    assert "runs without a cache: ZeroDivisionError: division by zero (test_tasks.py:" in text
+    assert "runs without a cache: the cache key of the task 'climbing': '../../x' is no key" in text
+
+
 def test_methods_count_what_they_belong_to(client: Client) -> None:
     @dataclasses.dataclass
     class Rate:

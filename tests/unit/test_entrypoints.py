@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace import entrypoints
+from millrace import declarations, entrypoints
 from millrace.deployments import source
 from millrace.errors import EntrypointError, MissingFlow, UnspecifiedFlow
 
@@ -119,6 +119,23 @@ def test_a_plain_function_is_told_how_to_become_a_flow(tmp_path: Path) -> None:
     (tmp_path / "none.py").write_text("def etl(): ...\n")
     with pytest.raises(MissingFlow, match=r"is a function but no flow\. Decorate it with @flow"):
         entrypoints.load("none.py:etl", tmp_path)
+
+
+def test_what_stands_there_is_told_for_what_it_is(tmp_path: Path) -> None:
+    classes = "class K:\n    @flow\n    def m(self): ...\n\nclass Empty: ...\n"
+    (tmp_path / "kinds.py").write_text(f"from millrace import flow\n@flow(name='bee')\ndef b(): ...\n\n{classes}")
+    for name, said in [
+        ("K", r"'K' in .* is a class and no flow\. Name a method: K\.m\."),
+        ("Empty", "is a class and no flow. Decorate a method with @flow"),
+        ("bee", r"'bee' is the name of the flow b in .*, and an entrypoint names the variable: kinds\.py:b"),
+        ("c", r"It holds: b, K\.m\."),
+    ]:
+        with pytest.raises(MissingFlow, match=said):
+            entrypoints.load(f"kinds.py:{name}", tmp_path)
+    assert entrypoints.load("kinds.py", tmp_path).name == "bee"  # type: ignore[attr-defined]
+    assert declarations.find("kinds.py", tmp_path).variable == "b"
+    with pytest.raises(MissingFlow, match=r"It holds: b, K\.m"):
+        declarations.find("kinds.py:c", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from millrace import (
 )
 from millrace.client.resuming import checked_timeout
 from millrace.engine.process_runner import ProcessPoolTaskRunner
+from millrace.engine.run_inputs import run_input_subclass_from_type
 from millrace.errors import EntrypointError, InvalidInput
 from millrace.loading import (
     is_entrypoint_async,
@@ -82,3 +83,9 @@ def test_names_and_limits_that_are_right() -> None:
     assert flow(name="x" * 1024)(plain).name == "x" * 1024
     assert flow(name="täglich 📈")(plain).name == "täglich 📈"
     assert flow(timeout_seconds=10**9)(plain).timeout_seconds == 1e9
+
+
+def test_what_cannot_be_asked_for_is_told_in_a_line() -> None:
+    with pytest.raises(InvalidInput, match=r"wait_for_input=5 is no type that can be asked for\. Take a") as caught:
+        run_input_subclass_from_type(5)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400

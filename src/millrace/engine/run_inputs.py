@@ -309,9 +309,10 @@ def run_input_subclass_from_type(_type: Any) -> type[RunInput] | type[AutomaticR
         made = make(_type)
         made.model_json_schema()
     except Exception as error:
+        why = str(error).partition("\n")[0].partition(". Set `arbitrary")[0].rstrip(".")  # pydantic goes on for a page
         raise InvalidInput(
-            f"wait_for_input={_type!r} is no type that can be asked for: {error}. Take a RunInput, a pydantic model, "
-            "or a type such as int or list[str]."
+            f"wait_for_input={_type!r:.80} is no type that can be asked for. Take a RunInput, a pydantic model, or "
+            f"a type such as int or list[str]. ({why:.200})"
         ) from None
     return made
 

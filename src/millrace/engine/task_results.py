@@ -16,6 +16,8 @@ from millrace.engine.hashing import stable_hash
 from millrace.engine.locks import FileLock
 from millrace.engine.results import ResultStore, store_for
 from millrace.engine.storage_keys import filled_key
+from millrace.engine.storages import checked_key
+from millrace.engine.tracebacks import in_a_line
 from millrace.errors import InvalidInput, MillraceError
 from millrace.schema.fields import now
 
@@ -90,7 +92,7 @@ class TaskResult:
                 with self.context.entered():
                     self.key = self._key()
         except Exception as error:
-            _log.warning("Task run %r runs without a cache: %s", self.context.name, error)
+            _log.warning("Task run %r runs without a cache: %s", self.context.name, in_a_line(error))
         if self.key is not None and self.task.cache_policy.isolation_level == "SERIALIZABLE":
             directory = settings.current().locks_directory
             self._lock = FileLock(directory / f"{stable_hash(self.store.storage.address(self.key))[:32]}.lock")
@@ -109,7 +111,10 @@ class TaskResult:
         key = self.task.cache_policy.compute_key(self.context, inputs, self.flow.parameters if self.flow else {})
         if key is not None and not isinstance(key, str):
             raise InvalidInput(f"the cache key of the task {self.task.name!r} is {key!r}; it must be a text or None")
-        return key
+        try:
+            return key if key is None else checked_key(key)
+        except InvalidInput as error:
+            raise InvalidInput(f"the cache key of the task {self.task.name!r}: {error}") from None
 
     def locked(self) -> bool:
         """Whether this run may look and compute now; ask again until it may."""

@@ -50,6 +50,18 @@ def of_user(error: BaseException) -> str:
     return "".join(said)
 
 
+def in_a_line(error: BaseException) -> str:
+    """An exception with its class and the place that raised it; an error of ours says what there is to say.
+
+    Args:
+        error: what was raised.
+    """
+    if isinstance(error, MillraceError):
+        return str(error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NO_USER)]
+    return f"{type(error).__name__}: {error}{_place(frames[-1]) if frames else ''}"
+
+
 def log_failure(log: logging.Logger, text: str, error: BaseException) -> None:
     """Logs an exception at ERROR with its traceback, without our frames.
 
