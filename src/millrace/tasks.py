@@ -274,7 +274,7 @@ class Task(Hooked, Generic[P, R]):
     # -- what people call
 
     def __call__(
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self, /, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
         """Runs the task now and gives its value; an `async def` task is awaited, the items of a generator are taken.
 
@@ -297,7 +297,7 @@ class Task(Hooked, Generic[P, R]):
         return arun_task(call, return_state=return_state) if self.isasync else run_task(call, return_state=return_state)
 
     def submit(
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+        self, /, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
         """Hands the task to the flow's task runner, or to threads of this process, and gives a future at once.
 
@@ -317,7 +317,9 @@ class Task(Hooked, Generic[P, R]):
             return future.state
         return future
 
-    def map(self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+    def map(
+        self, /, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> Any:
         """Submits the task once for each element of the iterables among the arguments.
 
         Texts, bytes, dicts and whatever stands in `unmapped(...)` go to each call as they are. A future of a list is

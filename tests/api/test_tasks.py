@@ -240,6 +240,52 @@ def test_a_key_that_cannot_be_made_or_used_is_told(client: Client) -> None:
     assert "runs without a cache: the cache key of the task 'climbing': '../../x' is no key" in text
 
 
+def test_an_exception_that_cannot_say_itself_fails_tasks_and_flows_alike(client: Client) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    @task
+    def raising() -> None:
+        raise Mute
+
+    @flow(name="mute")
+    def whole() -> None:
+        raise Mute
+
+    found, _ = in_flow(lambda: [raising(return_state=True)])
+    for state in (*found, whole(return_state=True)):
+        assert (state.name, state.message) == ("Failed", "Mute: <its own text raised ValueError>")
+        assert isinstance(state.result(raise_on_failure=False), Mute)
+
+
+def test_a_parameter_may_be_called_self(client: Client) -> None:
+    @task
+    def named(self: int) -> int:
+        return self
+
+    assert in_flow(lambda: [named(self=1), named.submit(self=2).result(), named.map(self=[3]).result()])[0] == [
+        1,
+        2,
+        [3],
+    ]
+
+
+def test_what_is_too_deep_to_be_searched_for_futures_says_so(client: Client) -> None:
+    @task
+    def same(value: Any) -> Any:
+        return value
+
+    def deep() -> Any:
+        value: Any = same.submit(1)
+        for _ in range(900):
+            value = [value]
+        return [same(value, return_state=True)]
+
+    [state], _ = in_flow(deep)
+    assert state.is_failed() and "nested too deeply to be searched" in state.message
+
+
 def test_methods_count_what_they_belong_to(client: Client) -> None:
     @dataclasses.dataclass
     class Rate:

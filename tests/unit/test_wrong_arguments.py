@@ -57,6 +57,8 @@ def plain() -> None: ...
         (lambda: flow(timeout_seconds=-1)(plain), ValueError, "must not be negative; got -1"),
         (lambda: task(timeout_seconds=math.inf)(plain), ValueError, "timeout_seconds must be at most"),
         (lambda: task(retry_delay_seconds=[1, math.nan])(plain), ValueError, "must not be NaN"),
+        (lambda: flow(plain).on_completion(5), TypeError, "on_completion must hold functions; got int"),
+        (lambda: task(plain).on_failure("x"), TypeError, "on_failure must hold functions; got str"),
         (lambda: flow(name="x" * 1025)(plain), ValueError, "has 1,025 characters; a name has at most 1,024"),
         (lambda: flow(name="  ")(plain), ValueError, "is empty"),
         (lambda: flow(name="a\nb")(plain), ValueError, "a name is one line of text"),

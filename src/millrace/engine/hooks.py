@@ -81,17 +81,17 @@ class Hooked:
 
     def on_completion(self, fn: H) -> H:
         """Decorator: calls a function with flow or task, its run and the state when a run has completed."""
-        self.on_completion_hooks.append(fn)
+        self.on_completion_hooks.extend(_checked("on_completion", [fn], self.decorator))
         return fn
 
     def on_failure(self, fn: H) -> H:
         """Decorator: the same when a run has failed, its retries used up."""
-        self.on_failure_hooks.append(fn)
+        self.on_failure_hooks.extend(_checked("on_failure", [fn], self.decorator))
         return fn
 
     def on_running(self, fn: H) -> H:
         """Decorator: the same when a run begins, once for each try."""
-        self.on_running_hooks.append(fn)
+        self.on_running_hooks.extend(_checked("on_running", [fn], self.decorator))
         return fn
 
 
@@ -110,12 +110,12 @@ class FlowHooked(Hooked):
 
     def on_cancellation(self, fn: H) -> H:
         """Decorator: the same when a run was cancelled: from elsewhere, from the keyboard, or by the code itself."""
-        self.on_cancellation_hooks.append(fn)
+        self.on_cancellation_hooks.extend(_checked("on_cancellation", [fn], self.decorator))
         return fn
 
     def on_crashed(self, fn: H) -> H:
         """Decorator: the same when a run has crashed."""
-        self.on_crashed_hooks.append(fn)
+        self.on_crashed_hooks.extend(_checked("on_crashed", [fn], self.decorator))
         return fn
 
 

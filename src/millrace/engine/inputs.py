@@ -21,7 +21,7 @@ from millrace.engine.annotations import Annotation, allow_failure, opaque, quote
 from millrace.engine.futures import FutureList, TaskFuture
 from millrace.engine.lineage import Lineage
 from millrace.engine.states import RunState
-from millrace.errors import RunFailed
+from millrace.errors import InvalidInput, RunFailed
 from millrace.schema.states import State, StateType
 
 MOST_LOOKED_UP = 1000
@@ -189,8 +189,17 @@ def resolve(value: Any, pick: Pick) -> Any:
     Args:
         value: anything that is searched, see above.
         pick: gives the replacement of a future or state.
+
+    Raises:
+        InvalidInput: it is nested too deeply to be searched.
     """
-    return _Resolution(pick).of(value, False)
+    try:
+        return _Resolution(pick).of(value, False)
+    except RecursionError:
+        raise InvalidInput(
+            f"A {type(value).__name__} that holds futures or annotations is nested too deeply to be searched for them. "
+            "Give the futures as arguments of their own, or pass quote(value) to hand it on as it is."
+        ) from None
 
 
 class _Resolution:

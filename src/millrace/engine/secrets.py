@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -181,7 +182,7 @@ class Secret:
         if found is None or "value" not in found.data:
             raise MissingSecret(
                 f"No secret is named {name!r}. Save it with Secret(value).save({name!r}), or in a terminal: "
-                f"millrace secret set {name}"
+                f"millrace secret set {shlex.quote(name)}"
             )
         secret = cls(found.data["value"])
         secret._name = name

@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 from millrace.engine import results
 from millrace.engine.alarms import Alarm
 from millrace.engine.interrupts import Stopped
-from millrace.engine.tracebacks import own
+from millrace.engine.tracebacks import own, text
 from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.states import State, StateDetails, StateType
 
@@ -181,8 +181,8 @@ def shortened(state: State) -> str:
 
 def text_of(error: BaseException) -> str:
     """An exception in one line: its class and message."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    said = text(error).strip()
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def of_value(value: Any) -> Outcome:

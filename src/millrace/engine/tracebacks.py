@@ -50,6 +50,18 @@ def of_user(error: BaseException) -> str:
     return "".join(said)
 
 
+def text(error: BaseException) -> str:
+    """What an exception says, also where saying it raises.
+
+    Args:
+        error: what was raised.
+    """
+    try:
+        return str(error)
+    except Exception as own_error:
+        return f"<its own text raised {type(own_error).__name__}>"
+
+
 def in_a_line(error: BaseException) -> str:
     """An exception with its class and the place that raised it; an error of ours says what there is to say.
 
@@ -57,17 +69,17 @@ def in_a_line(error: BaseException) -> str:
         error: what was raised.
     """
     if isinstance(error, MillraceError):
-        return str(error)
+        return text(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NO_USER)]
-    return f"{type(error).__name__}: {error}{_place(frames[-1]) if frames else ''}"
+    return f"{type(error).__name__}: {text(error)}{_place(frames[-1]) if frames else ''}"
 
 
-def log_failure(log: logging.Logger, text: str, error: BaseException) -> None:
+def log_failure(log: logging.Logger, what: str, error: BaseException) -> None:
     """Logs an exception at ERROR with its traceback, without our frames.
 
     Args:
         log: the logger.
-        text: what failed.
+        what: what failed.
         error: the exception.
     """
     # of an error that is ours its message says all there is to know of our side
@@ -76,8 +88,8 @@ def log_failure(log: logging.Logger, text: str, error: BaseException) -> None:
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
     lines += traceback.format_exception_only(error)
     # whoever looks at the screen gets the exception itself in a moment, or has caught it
-    short = f"{text}: {type(error).__name__}: {error}{_place(frames[-1]) if frames else ''}"
-    log.error("%s:\n%s", text, "".join(lines).rstrip(), extra={"millrace_short": short})
+    short = f"{what}: {type(error).__name__}: {text(error)}{_place(frames[-1]) if frames else ''}"
+    log.error("%s:\n%s", what, "".join(lines).rstrip(), extra={"millrace_short": short})
 
 
 def _place(frame: traceback.FrameSummary) -> str:
