@@ -34,7 +34,7 @@ from millrace.engine.results import ResultStore, store_for
 from millrace.engine.runners import TaskRunner
 from millrace.engine.secrecy import masked
 from millrace.engine.states import RunState, shortened
-from millrace.engine.stopping import STOP_SECONDS, await_end, stop_all
+from millrace.engine.stopping import STOP_SECONDS, await_end, stop_all, stop_late
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import RunCancelled, SerializationError, StorageUnavailable
 from millrace.schema.fields import now
@@ -201,7 +201,9 @@ class FlowRunSession:
         if self.parent is not None:
             self.parent.stoppable.join(self.context.stoppable)
         if lease is not None:
-            keeper().hold(Held(lease, base, self.context.stoppable, self.beginning.ends_process))
+            ends = self.beginning.ends_process
+            late = partial(stop_late, self.context, processes=not self.beginning.claimed)
+            keeper().hold(Held(lease, base, self.context.stoppable, ends, late))
 
     def _name(self) -> None:
         """Gives the run its name, if only the run itself can tell it; what that raises is raised by the call."""
@@ -316,6 +318,9 @@ class FlowRunSession:
 
     def end_call(self, context: FlowRunContext) -> None:
         """Tasks that run are waited for, those of a stopped run for a moment; no task outlives the run's record."""
+        if context.stoppable.reason is not None and not context.over:
+            with context.entered():
+                _log.warning("Told to stop (%s), its code went on to its end all the same.", context.stoppable.reason)
         await_end(context, processes=not self.beginning.claimed)
         context.over = True
 

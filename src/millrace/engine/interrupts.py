@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -127,7 +128,7 @@ class Stoppable:
         self.parts: set[Stoppable] = set()
         self._lock = threading.RLock()  # a handler of a signal may come to it where its own thread holds it
         self._interrupt: Callable[[], object] | None = None
-        self._thread, self._rung = 0, False
+        self._thread, self._rung, self._repeats = 0, False, False
 
     def stop(self, reason: BaseException) -> None:
         """Interrupts the call, if one is in progress, and lets no other begin. Any thread may call this.
@@ -141,6 +142,17 @@ class Stoppable:
                 if self._interrupt is not None:
                     self._interrupt()
         self.stop_parts()
+
+    def repeat(self) -> None:
+        """Interrupts the call again, where it is known that nobody is at work on the first interrupt.
+
+        That is known on the main thread, where the handler of the signal sees which exception is being handled there:
+        code that swallowed the interrupt (`except:`) handles none, a `finally` or the end of a `with` block does.
+        """
+        with self._lock:
+            if self._rung and self._interrupt is not None and not self.parts:
+                self._rung, self._repeats = False, True
+                self._interrupt()
 
     def heard(self, reason: BaseException) -> None:
         """The code itself has asked and learnt that it is stopped; on its own thread it raises the reason itself.
@@ -173,7 +185,7 @@ class Stoppable:
         """Whether a call in progress is to be interrupted; true once."""
         rings = self.reason is not None and self._interrupt is not None and not self._rung
         self._rung = self._rung or rings
-        return rings
+        return rings and not (self._repeats and _being_handled())
 
     def calls(self) -> bool:
         """Whether user code is being called."""
@@ -270,6 +282,14 @@ class Stoppable:
     def _end(self) -> None:
         with self._lock:
             self._interrupt = None
+
+
+def _being_handled() -> bool:
+    """Whether this thread is within the handling of an interrupt."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return error is not None
 
 
 async def _contained(fn: Callable[[], Coroutine[Any, Any, Any]], leaving: list[BaseException]) -> Any:

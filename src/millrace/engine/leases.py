@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from millrace import settings
 from millrace.client.locate import revive
 from millrace.engine.context import run_thread
 from millrace.engine.interrupts import RunSuspended, Stoppable
+from millrace.engine.stopping import STOP_SECONDS
 from millrace.errors import LeaseLost, MillraceError, NotFound, RunCancelled
 from millrace.schema.runs import Lease
 
@@ -36,12 +39,23 @@ _log = logging.getLogger("millrace.engine")
 
 @dataclass(slots=True)
 class Held:
-    """One lease, the client whose server gave it, and what stops its run."""
+    """One lease, the client whose server gave it, and what stops its run.
+
+    Attributes:
+        lease: the lease.
+        client: its server's.
+        stoppable: stops the run's code.
+        ends_process: the process is the run's own.
+        late: called once if its code goes on for so long after it was told to stop.
+        told: when it was.
+    """
 
     lease: Lease
     client: Client
     stoppable: Stoppable
     ends_process: bool = False
+    late: Callable[[], object] | None = None
+    told: float | None = None
 
 
 class Keeper:
@@ -98,11 +112,22 @@ class Keeper:
             if one.lease.flow_run_id in lost:
                 self._lose(one)
             elif one.lease.flow_run_id in cancelling:
-                one.stoppable.stop(RunCancelled("Cancelled by request."))
+                self._cancel(one)
             elif one.lease.flow_run_id in ended and one.stoppable.calls():
                 self._end(one)
             elif one.lease.flow_run_id in suspended and one.stoppable.suspension is None:
                 self._suspend(one)
+
+    def _cancel(self, held: Held) -> None:
+        """Stops it; of one that goes on for too long, what it has under way, and its code again where that is safe."""
+        if held.told is None:
+            held.told = time.monotonic()
+            held.stoppable.stop(RunCancelled("Cancelled by request."))
+        elif held.stoppable.calls() and time.monotonic() - held.told >= STOP_SECONDS:
+            late, held.late = held.late, None
+            if late is not None:
+                run_thread(late, name="millrace-late")  # it waits for processes; other leases do not
+            held.stoppable.repeat()
 
     def _suspend(self, held: Held) -> None:
         try:

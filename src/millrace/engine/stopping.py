@@ -28,6 +28,24 @@ def stop_all(context: FlowRunContext) -> None:
         part.stop(RunCancelled(PART_STOPPED))
 
 
+def stop_late(context: FlowRunContext, *, processes: bool) -> None:
+    """Ends what a run has under way whose own code goes on though it was told to stop: it may be waiting for that.
+
+    Args:
+        context: of the run.
+        processes: end those that its code started; of a worker's run, the worker does it.
+    """
+    with context.entered():
+        _log.warning(
+            "Told to stop %g seconds ago, and its code goes on: it cleans up, swallowed the interrupt (`except:`), or "
+            "is on a thread, in a call that blocks and that nothing interrupts. What else is under way is ended now.",
+            STOP_SECONDS,
+        )
+    stop_all(context)
+    if processes:
+        plugins.load("millrace.engine.offspring:end_of")(context.run_id)
+
+
 def close_runner(context: FlowRunContext) -> None:
     """Waits for the submitted tasks of a run; for those of a stopped run, a moment."""
     if context.runner is None:
