@@ -192,6 +192,8 @@ async def about_runs(client: Any, name: str) -> None:
     assert await client.count_artifacts(**about) == await client.count_latest_artifacts(**about) == 1
     assert (await client.read_artifact(artifact.id)).id == (await client.read_latest_artifact(name)).id
     await client.delete_artifact(artifact.id)
+    await client.keep_page(run.id, place="here:/executed.html", size=4, text="page")
+    assert (await client.read_page(run.id)).text == "page"
 
     paused = await client.create_flow_run(flow_id=flow.id, state=named("Running"))
     await client.set_flow_run_state(paused.id, named("Paused"))
