@@ -144,3 +144,27 @@ def test_code_that_cleans_up_is_not_interrupted_again(client: Client) -> None:
         cleans()
     assert cleaned == ["with", "except", "finally"]
     assert last_run(client, "cleans").state_type is StateType.CANCELLED
+
+
+def test_a_fault_in_the_keeper_of_leases_ends_no_lease(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    extend = leases.Keeper._extend
+    faults = iter([RuntimeError("a fault")])
+
+    def faulty(self: leases.Keeper, *args: Any) -> None:
+        for fault in faults:
+            raise fault
+        extend(self, *args)
+
+    monkeypatch.setattr(leases.Keeper, "_extend", faulty)
+    cancels = Cancels()
+
+    @flow(name="cancelled all the same")
+    def main() -> None:
+        cancels.begins()
+        time.sleep(60)
+
+    with caplog.at_level("ERROR"), pytest.raises(RunCancelled):
+        main()
+    assert "Leases could not be extended" in caplog.text

@@ -90,7 +90,10 @@ class Keeper:
                 self._wake.wait(pause)
                 held = list(self._held.values())
             for client in {id(one.client): one.client for one in held}.values():
-                self._extend(client, [one for one in held if one.client is client])
+                try:
+                    self._extend(client, [one for one in held if one.client is client])
+                except Exception:  # the leases of every run of this process hang on this thread
+                    _log.exception("Leases could not be extended; it is tried again in %s s.", pause)
 
     def _extend(self, client: Client, held: list[Held]) -> None:
         pairs = [(one.lease.flow_run_id, one.lease.attempt) for one in held]
