@@ -50,7 +50,7 @@ def test_a_key_opens_a_repository(server: SshServer, tmp_path: Path) -> None:
 def test_a_key_that_does_not_open_it(server: SshServer, tmp_path: Path) -> None:
     repository = tmp_path / "flows"
     commit(repository, {"a.py": ""})
-    with pytest.raises(PullFailed, match=r"(?s)Does the key or the user have access\?.*Permission denied"):
+    with pytest.raises(PullFailed, match=r"(?s)Permission denied.*Does the key or the user have access\?"):
         GitRepository(f"{server.address}{repository}", {"ssh_key": str(server.other_key)}).pull(tmp_path / "run")
     with pytest.raises(PullFailed, match="Does the key or the user have access"):
         GitRepository(f"{server.address}{repository}").pull(tmp_path / "run")

@@ -299,7 +299,7 @@ def test_what_cannot_be_deployed_with_an_image(harbour: Harbour, tmp_path: Path)
     deployment = RunnerDeployment.from_storage(tmp_path, "flow.py:f", "d")
     with pytest.raises(InvalidInput, match="does not support custom images"):
         deploy(deployment, image="a:1", work_pool_name="plain")
-    with pytest.raises(InvalidInput, match="Give an image to put it in"):
+    with pytest.raises(InvalidInput, match="Put it into an image"):
         deploy(deployment, work_pool_name=POOL)
     with pytest.raises(InvalidInput, match="only be given with a work pool"):
         deployment.apply(image="a:1")
