@@ -198,7 +198,9 @@ def embedded_status() -> Runtime | None:
 def killed() -> Runtime | None:
     """What the embedded server of the data directory said of itself, if it ended without having been told to stop."""
     runtime = Runtime.read(settings.current().runtime_file)
-    return runtime if runtime is not None and not _alive(runtime) else None
+    if runtime is None or _alive(runtime):
+        return None
+    return None if _listens(runtime) else runtime  # threads of a killed process outlive it a little, and its socket too
 
 
 def start_embedded(wait: float = START_SECONDS) -> Endpoint:
