@@ -240,12 +240,15 @@ def stop_embedded(wait: float = STOP_SECONDS) -> bool:
     runtime = Runtime.read(where.runtime_file)
     if runtime is None:
         return False
-    if not _alive(runtime):
-        where.runtime_file.unlink(missing_ok=True)
-        _dismiss(runtime.worker_pid)
-        return False
-    _signalled(runtime.pid, signal.SIGTERM)
     deadline = time.monotonic() + wait
+    if not _alive(runtime):
+        with _only_one(where.home / "start.lock", deadline):  # its worker may be starting the next one
+            runtime = Runtime.read(where.runtime_file)
+            if runtime is None or not _alive(runtime):
+                where.runtime_file.unlink(missing_ok=True)
+                _dismiss(None if runtime is None else runtime.worker_pid)
+                return False
+    _signalled(runtime.pid, signal.SIGTERM)
     while _alive(runtime):
         if time.monotonic() > deadline:
             if runtime.worker_pid is not None:  # it would take the server for killed, and start it again
