@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -10,20 +9,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 
+from commands import Cli, ended, own_home
 from millrace import settings
 from millrace.cli import COMMANDS, main
 from millrace.client import locate
-
-VARIABLES = ("MILLRACE_API_URL", "MILLRACE_API_TOKEN", "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 
 FLOWS = """
 import time
@@ -49,52 +45,17 @@ def linger(seconds: float = 60.0) -> None:
 """
 
 
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data directory with a running server and worker."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in VARIABLES:
-            patch.delenv(name, raising=False)
-        folder = tmp_path_factory.mktemp("mill")
-        patch.setenv("MILLRACE_HOME", str(folder / "home"))
-        patch.chdir(folder)
-        settings.current.cache_clear()
-        (folder / "flows.py").write_text(FLOWS)
-        yield folder / "home"
-        locate.stop_embedded()
-    settings.current.cache_clear()
+    with own_home(tmp_path_factory, FLOWS) as made:
+        yield made
 
 
 @pytest.fixture
 def cli(home: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
     """Runs a command in this process."""
-
-    def run(*words: str) -> Done:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out, err = capfd.readouterr()
-        code = caught.value.code
-        assert "Traceback" not in err
-        return Done(code if isinstance(code, int) else 0, out, err)
-
-    return run
+    return lambda *words: ended(capfd, words)
 
 
 @pytest.fixture(scope="module")

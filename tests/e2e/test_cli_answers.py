@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
 import pty
 import re
@@ -12,17 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import millrace
-from millrace import settings
+from commands import Cli, expecting, own_home
 from millrace.cli import main
-from millrace.client import locate
 
 FLOWS = """
 import time
@@ -46,33 +42,10 @@ def greet(name: str = "you", times: int = 1) -> int:
 """
 
 
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data directory with a running server, its worker, and deployments of the name d in a pool without a worker."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MILLRACE_API_URL", "MILLRACE_API_TOKEN", "PREFECT_API_URL", "PREFECT_API_KEY"):
-            patch.delenv(name, raising=False)
-        folder = tmp_path_factory.mktemp("mill")
-        patch.setenv("MILLRACE_HOME", str(folder / "home"))
-        patch.chdir(folder)
-        settings.current.cache_clear()
-        (folder / "flows.py").write_text(FLOWS)
+    with own_home(tmp_path_factory, FLOWS) as made:
         for words in (
             ["work-pool", "create", "side"],
             ["deploy", "flows.py:greet", "--name", "d", "--pool", "side"],
@@ -82,26 +55,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             with pytest.raises(SystemExit) as caught:
                 main(words)
             assert not caught.value.code
-        yield folder / "home"
-        locate.stop_embedded()
-    settings.current.cache_clear()
+        yield made
 
 
 @pytest.fixture
 def cli(home: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
     """Runs a command in this process."""
-
-    def run(*words: str, code: int = 0) -> Done:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out, err = capfd.readouterr()
-        done = Done(caught.value.code if isinstance(caught.value.code, int) else 0, out, err)
-        assert "Traceback" not in err
-        assert done.code == code, out + err
-        return done
-
-    return run
+    return expecting(capfd)
 
 
 # -- which thing is meant

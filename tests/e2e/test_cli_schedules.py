@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from millrace import settings
-from millrace.cli import main
-from millrace.client import locate
+from commands import Cli, expecting, own_home
 
 FLOWS = """
 from millrace import flow
@@ -25,50 +21,16 @@ def greet(name: str = "you", times: int = 1) -> int:
 """
 
 
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Done]
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MILLRACE_API_URL", "MILLRACE_API_TOKEN", "PREFECT_API_URL", "PREFECT_API_KEY"):
-            patch.delenv(name, raising=False)
-        folder = tmp_path_factory.mktemp("mill")
-        patch.setenv("MILLRACE_HOME", str(folder / "home"))
-        patch.chdir(folder)
-        settings.current.cache_clear()
-        (folder / "flows.py").write_text(FLOWS)
-        yield folder / "home"
-        locate.stop_embedded()
-    settings.current.cache_clear()
+    with own_home(tmp_path_factory, FLOWS) as made:
+        yield made
 
 
 @pytest.fixture
 def cli(home: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
-    def run(*words: str, code: int = 0) -> Done:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out, err = capfd.readouterr()
-        done = Done(caught.value.code if isinstance(caught.value.code, int) else 0, out, err)
-        assert "Traceback" not in err
-        assert done.code == code, out + err
-        return done
-
-    return run
+    """Runs a command in this process."""
+    return expecting(capfd)
 
 
 @pytest.fixture

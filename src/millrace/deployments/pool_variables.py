@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from millrace.schema.job_variables import expand
+from millrace.schema.job_variables import expand, has_placeholder
 from millrace.schema.pools import WorkPool
 
 
@@ -48,7 +48,9 @@ def wrong(variables: Mapping[str, Any], pool: WorkPool) -> dict[str, str]:
     """
     schema = _schema(pool)
     known = schema.get("properties") or {}
-    given = {name: value for name, value in expand(variables).items() if value is not None and not _open(value)}
+    given = {
+        name: value for name, value in expand(variables).items() if value is not None and not has_placeholder(value)
+    }
     parts = {name: schema[name] for name in ("definitions", "$defs") if name in schema}
     found = {}
     for name, value in given.items():
@@ -67,11 +69,3 @@ def wrong(variables: Mapping[str, Any], pool: WorkPool) -> dict[str, str]:
 def _schema(pool: WorkPool) -> dict[str, Any]:
     found = pool.base_job_template.get("variables")
     return found if isinstance(found, dict) and isinstance(found.get("properties"), dict) else {}
-
-
-def _open(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_open(one) for one in value.values())
-    if isinstance(value, list):
-        return any(_open(one) for one in value)
-    return isinstance(value, str) and "{{" in value

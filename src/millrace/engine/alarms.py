@@ -114,7 +114,7 @@ def time_limit_message(seconds: float) -> str:
 
 
 def limited(fn: Callable[[], Any], seconds: float | None) -> Any:
-    """Calls a function that may take so long and no longer; see the table above.
+    """Calls a function that may take so long and no longer; see the table in `millrace.engine.interrupts`.
 
     A function and no `with` block: an exception from another thread may arrive between any two bytecodes, and only
     within this one frame is every such place covered.

@@ -62,13 +62,11 @@ def _kept(value: Any) -> Any:
 
 
 def _shown(value: Any) -> Any:
-    """What JSON has no form for; the scalars of numpy and its kin are shown as the numbers they are."""
-    if isinstance(value, PurePath):
-        return str(value)
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        found = value.item()
-        return found if type(found) in PLAIN else f"<{type(value).__name__}>"
-    return f"<{type(value).__name__}>"
+    """What JSON has no form for."""
+    try:
+        return _number_or_path(value)
+    except TypeError:
+        return f"<{type(value).__name__}>"
 
 
 def sendable(parameters: Mapping[str, Any], to: str) -> dict[str, Any]:
@@ -146,6 +144,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _number_or_path(value: Any) -> Any:
+    """Paths as texts; the scalars of numpy and its kin as the numbers they are."""
     if isinstance(value, PurePath):
         return str(value)
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):

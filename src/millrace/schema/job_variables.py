@@ -56,3 +56,20 @@ def merge(*layers: Mapping[str, Any] | None) -> JsonObject:
                 value = {**before, **value}
             result[name] = value
     return result
+
+
+def has_placeholder(value: Any) -> bool:
+    """Whether a value, or something in it, is known only when a placeholder is filled in.
+
+    Args:
+        value: of a job variable.
+
+    Example:
+        >>> has_placeholder({"env": ["{{ prefect.variables.a }}"]}), has_placeholder({"a": 1})
+        (True, False)
+    """
+    if isinstance(value, Mapping):
+        return any(has_placeholder(entry) for entry in value.values())
+    if isinstance(value, list):
+        return any(has_placeholder(entry) for entry in value)
+    return isinstance(value, str) and "{{" in value

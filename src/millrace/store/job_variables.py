@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from millrace.errors import ParameterError
 from millrace.schema.fields import JsonObject
-from millrace.schema.job_variables import merge
+from millrace.schema.job_variables import has_placeholder, merge
 from millrace.store import parameters
 from millrace.store.database import Transaction
 from millrace.store.tables import work_pools
@@ -39,7 +39,7 @@ def check(tx: Transaction, pool_id: UUID | None, *layers: Mapping[str, Any] | No
         return
     defaults = {name: entry["default"] for name, entry in schema["properties"].items() if "default" in entry}
     given = merge(defaults, *layers) if complete else merge(*layers)
-    known = {name: value for name, value in given.items() if not _open(value)}
+    known = {name: value for name, value in given.items() if not has_placeholder(value)}
     required = [name for name in schema["required"] if name not in given]
     try:
         parameters.check(known, {**schema, "required": required}, complete=complete, noun="Job variable")
@@ -66,12 +66,3 @@ def _schema(template: JsonObject) -> JsonObject | None:
         "definitions": parts,
         "additionalProperties": closed,
     }
-
-
-def _open(value: Any) -> bool:
-    """Whether a value holds a placeholder."""
-    if isinstance(value, Mapping):
-        return any(_open(entry) for entry in value.values())
-    if isinstance(value, list):
-        return any(_open(entry) for entry in value)
-    return isinstance(value, str) and "{{" in value
