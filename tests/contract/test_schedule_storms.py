@@ -58,7 +58,8 @@ class Known:
     Attributes:
         seconds: how often it fires.
         active: whether it does.
-        said: what the last deployment said of that; None if a person made it.
+        said: what the last deployment said of that, or meant by saying nothing; None if a person made it.
+        in_words: whether it said so.
         since: from when on it counts.
         due: the fires that have passed while it counted.
         fresh: those of them that no scheduler has looked at.
@@ -69,6 +70,7 @@ class Known:
     active: bool
     said: bool | None
     since: datetime
+    in_words: bool = False
     due: set[datetime] = field(default_factory=set)
     fresh: set[datetime] = field(default_factory=set)
     skipped: set[datetime] = field(default_factory=set)
@@ -94,7 +96,7 @@ class Storm(RuleBasedStateMachine):
         )
         self.id: UUID = self.db.write(lambda tx: deployments.upsert(tx, self.body))[0].id
         self.paused = self.said_paused = self.said_pause = False
-        self.declared: dict[str, tuple[int, bool]] = {}
+        self.declared: dict[str, tuple[int, bool | None]] = {}
         self.known: dict[str, Known] = {}
         self.gone: dict[UUID, Known] = {}
         self.ids: dict[str, UUID] = {}
@@ -120,14 +122,18 @@ class Storm(RuleBasedStateMachine):
     # -- what people and deployments do
 
     @rule(
-        wanted=st.dictionaries(st.sampled_from(SLUGS), st.tuples(st.sampled_from(SECONDS), st.booleans())),
+        wanted=st.dictionaries(
+            st.sampled_from(SLUGS), st.tuples(st.sampled_from(SECONDS), st.sampled_from([None, False, True]))
+        ),
         paused=st.sampled_from([None, None, False, True]),
     )
-    def deploy(self, wanted: dict[str, tuple[int, bool]], paused: bool | None) -> None:
+    def deploy(self, wanted: dict[str, tuple[int, bool | None]], paused: bool | None) -> None:
         self.declared = wanted
         bodies = [
             DeploymentScheduleCreate(
-                schedule=IntervalSchedule(interval=timedelta(seconds=seconds)), active=active, slug=slug
+                schedule=IntervalSchedule(interval=timedelta(seconds=seconds)),
+                slug=slug,
+                **({} if active is None else {"active": active}),
             )
             for slug, (seconds, active) in wanted.items()
         ]
@@ -140,15 +146,15 @@ class Storm(RuleBasedStateMachine):
             self.set_paused(paused)
         for slug in [slug for slug, one in self.known.items() if slug not in wanted and one.said is not None]:
             self.forget(slug)
-        for slug, (seconds, active) in wanted.items():
-            one = self.known.get(slug)
+        for slug, (seconds, said) in wanted.items():
+            one, active, in_words = self.known.get(slug), said is not False, said is not None
             if one is None:
-                self.known[slug] = Known(seconds, active, active, self.now)
+                self.known[slug] = Known(seconds, active, active, self.now, in_words)
                 continue
-            said = one.said if one.said is not None else True
             before = (one.seconds, one.active)
-            one.active = one.active if said == active else active
-            one.seconds, one.said = seconds, active
+            news = active != (one.said is not False) or (in_words and not one.in_words)
+            one.active = active if news else one.active
+            one.seconds, one.said, one.in_words = seconds, active, in_words
             if (one.seconds, one.active) != before:
                 self.restart(one)
 

@@ -16,7 +16,7 @@ from millrace.schema.backfills import Backfill, BackfillCreate
 from millrace.schema.deployments import CATCH_UP_LABEL, DeploymentScheduleCreate
 from millrace.schema.fields import new_id
 from millrace.schema.queries import FlowRunQuery
-from millrace.schema.runs import FlowRun
+from millrace.schema.runs import FlowRun, FlowRunCreate
 from millrace.schema.schedules import CronSchedule
 from millrace.server import scheduler
 from millrace.store import backfills, deployments, flow_runs
@@ -63,6 +63,17 @@ def test_each_fire_of_the_range_is_a_run(db: Database, clock: Clock) -> None:
     assert first.created_by is not None and first.created_by.type == "BACKFILL"
     clock.advance(1)
     assert [claimed.flow_run.id for claimed in made.claim(db)] == [run.id for run in runs]  # the oldest first
+
+
+def test_a_run_of_a_client_with_the_key_of_a_fire_is_no_fire(db: Database, clock: Clock) -> None:
+    deployment = made.deployment(db, made.flow(db).id, work_pool_name=None, schedules=[daily()])
+    end = midnight(clock)
+    fire = end - DAY + timedelta(hours=2, minutes=30)
+    key = f"scheduled {deployment.id} {deployment.schedules[0].id} {fire.isoformat()}"
+    body = FlowRunCreate(flow_id=deployment.flow_id, idempotency_key=key)
+    theirs = db.write(lambda tx: flow_runs.create(tx, body))[0]
+    (filled,) = fill(db, deployment.id, end - DAY, end).fires
+    assert filled.created and filled.flow_run_id != theirs.id
 
 
 def test_both_ends_of_a_range(db: Database, clock: Clock) -> None:

@@ -47,7 +47,7 @@ OURS = {
     FlowRun: {"state_timestamp", "schedule_id", "lease_holder", "lease_expires", "in_process", "slot"},
     TaskRun: {"state_timestamp"},
     Deployment: {"declared_paused", "work_pool_id"},
-    DeploymentSchedule: {"position", "declared_active", "since", "last_made", "next_fire", "wake"},
+    DeploymentSchedule: {"position", "declared_active", "active_said", "since", "last_made", "next_fire", "wake"},
     State: {"sequence", "flow_run_id", "attempt"},
     ReceivedEvent: {"resource_id", "flow_run_id"},
     Log: {"sequence"},

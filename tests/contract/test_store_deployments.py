@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import made
 import pytest
@@ -180,6 +180,51 @@ def test_a_paused_schedule_whose_time_is_edited_rests_on(db: Database, clock: Cl
     ]
     fourth = again(db, first, schedules=[daily(4, slug="night"), made.every(300), daily(6, active=True)])
     assert [one.active for one in fourth.schedules] == [False, True, False], "what it says anew it gets"
+
+
+def test_active_true_wakes_a_paused_schedule_where_it_is_newly_written_and_only_there(
+    db: Database, clock: Clock
+) -> None:
+    def nightly(**fields: object) -> DeploymentScheduleCreate:
+        return DeploymentScheduleCreate(schedule=CronSchedule(cron="0 3 * * *"), **fields)
+
+    flow = made.flow(db)
+    made.pool(db)
+    first = made.deployment(db, flow.id, schedules=[nightly()])
+    night = first.schedules[0].id
+
+    def declared(**fields: object) -> bool:
+        (found,) = again(db, first, schedules=[nightly(**fields)]).schedules
+        assert found.id == night
+        return found.active
+
+    def pause() -> None:
+        off = DeploymentScheduleUpdate(active=False)
+        db.write(lambda tx: deployments.update_schedule(tx, first.id, night, off))
+
+    pause()
+    assert not declared(), "nothing is said"
+    assert declared(active=True), "newly written: a wish"
+    pause()
+    assert not declared(active=True), "it stood there before somebody paused it"
+    assert not declared(), "left out again, it says the same"
+    assert declared(active=True), "and written anew it is a wish again"
+    assert not declared(active=False)
+    assert declared(), "what it said is gone"
+
+
+def test_what_a_person_added_and_paused_wakes_when_a_deployment_says_that_it_is_active(
+    db: Database, clock: Clock
+) -> None:
+    flow = made.flow(db)
+    made.pool(db)
+    first = made.deployment(db, flow.id)
+    by_hand = made.every(600, slug="s", active=False)
+    [added] = db.write(lambda tx: deployments.add_schedules(tx, first.id, [by_hand]))
+    [kept] = again(db, first, schedules=[made.every(600, slug="s")]).schedules
+    assert (kept.id, kept.active) == (added.id, False)
+    [woken] = again(db, first, schedules=[made.every(600, slug="s", active=True)]).schedules
+    assert (woken.id, woken.active) == (added.id, True)
 
 
 def test_an_anchor_of_just_now_is_a_default(db: Database, clock: Clock) -> None:
@@ -413,6 +458,62 @@ def test_workers(db: Database, clock: Clock) -> None:
     assert named(any_=["OFFLINE"]) == ["w"]
     assert named(any_=["ONLINE", "OFFLINE"]) == ["other", "w"] and named(any_=[]) == []
     assert db.read(counters.read).workers_online == 1
+
+
+def test_runs_that_wait_go_with_their_deployment_to_another_pool(db: Database, clock: Clock) -> None:
+    flow = made.flow(db)
+    made.pool(db)
+    made.pool(db, name="other")
+    first = made.deployment(db, flow.id)
+    beside = made.deployment(db, flow.id, name="beside")
+
+    def asked(deployment: Deployment) -> UUID:
+        body = DeploymentFlowRunCreate()
+        return db.write(lambda tx: flow_runs.create_from_deployment(tx, deployment.id, body))[0].id
+
+    def claimed(pool: str) -> set[UUID]:
+        found = db.write(lambda tx: leases.claim(tx, pool, ClaimRuns(worker_name="w", limit=100)))
+        return {one.flow_run.id for one in found}
+
+    running = asked(first)
+    assert claimed("default") == {running}
+    waits, late, others = asked(first), asked(first), asked(beside)
+    db.write(lambda tx: leases.mark_late(tx, timedelta(seconds=-1), 1))
+    again(db, first, work_pool_name="other", work_queue_name="fast")
+    read = {id: db.read(lambda tx, id=id: flow_runs.read(tx, id)) for id in (running, waits, late, others)}
+    assert [(one.work_pool_name, one.work_queue_name) for one in read.values()] == [
+        ("default", "default"),
+        ("other", "fast"),
+        ("other", "fast"),
+        ("default", "default"),
+    ]
+    db.write(lambda tx: pools.delete(tx, "other"))
+    made.pool(db, name="other")
+    assert claimed("other") == set() and claimed("default") == {others}
+    again(db, first, work_pool_name="other")
+    assert claimed("other") == {waits, late}, "those that were left without a pool too"
+
+
+def test_a_worker_that_says_it_ends_is_offline_at_once_and_online_when_heard_of_again(
+    db: Database, clock: Clock
+) -> None:
+    made.pool(db)
+
+    def status(interval: int | None) -> tuple[str, list[str], int]:
+        beat = WorkerHeartbeat(name="w", heartbeat_interval_seconds=interval)
+        (said, listed, count) = (
+            db.write(lambda tx: workers.heartbeat(tx, "default", beat)).status,
+            db.read(lambda tx: workers.query(tx, "default", WorkerQuery())),
+            db.read(counters.read).workers_online,
+        )
+        return said, [one.status for one in listed], count
+
+    online, offline = ("ONLINE", ["ONLINE"], 1), ("OFFLINE", ["OFFLINE"], 0)
+    assert status(10) == online and status(0) == offline
+    assert status(10) == online and status(0) == offline
+    assert status(None) == online
+    db.write(lambda tx: leases.claim(tx, "default", ClaimRuns(worker_name="w", heartbeat_interval_seconds=0)))
+    assert status(10) == online
     db.write(lambda tx: workers.delete(tx, "default", "w"))
     with pytest.raises(NotFound, match="'w'"):
         db.write(lambda tx: workers.delete(tx, "default", "w"))

@@ -183,6 +183,8 @@ def test_a_worker_that_is_gone_goes_offline(yard: Yard, cli: Run, number: signal
     assert [one["id"] for one in shown["flow_runs"]] == [str(run.id)]
     worker.send_signal(number)
     worker.wait(15)
+    if number is signal.SIGTERM:
+        assert cli("worker", "inspect", "w", "--pool", POOL)[0]["status"] == "OFFLINE"
     yard.until(lambda: cli("worker", "inspect", "w", "--pool", POOL)[0]["status"] == "OFFLINE", 15)
     yard.start_worker(name="w")
     yard.until(lambda: cli("worker", "ls", "--pool", POOL)[0]["status"] == "ONLINE", 15)

@@ -133,6 +133,12 @@ def test_deploying_again_keeps_what_people_changed(yard: Yard, cli: Run) -> None
     kept = yard.client.read_deployment(stored.id)
     assert kept.paused and [one.id for one in kept.schedules] == [night.id, daily.id]
     assert [one.active for one in kept.schedules] == [False, True]
+    words = FILE.replace("      - interval: 86400\n", "      - interval: 86400\n        active: true\n")
+    yard.client.update_deployment_schedule(stored.id, daily.id, DeploymentScheduleUpdate(active=False))
+    for text, active in ((FILE, False), (words, True), (FILE, True)):  # written into the file, it is a wish
+        (yard.code / "millrace.yaml").write_text(text)
+        deploy()
+        assert [one.active for one in yard.client.read_deployment(stored.id).schedules] == [False, active]
     yard.client.resume_deployment(stored.id)
     wanted = FlowRunQuery(flow_runs=FlowRunFilter(deployment_id=IdCondition(any_=[stored.id])))
     yard.until(lambda: yard.client.read_flow_runs(wanted))

@@ -273,19 +273,22 @@ from millrace.client.locate import connect
 for one in before.schedules:
     if one.schedule.cron != "0 7 * * *":
         connect().update_deployment_schedule(before.id, one.id, active=False)
+connect().pause_deployment(before.id)
 made(Cron("0 4 * * *"), Cron("0 6 * * *", slug="five"), Cron("0 7 * * *")).apply(work_pool_name=POOL)
 first = {one.schedule.cron: one.active for one in times().schedules}
+rests = times().paused
 said = {"cron": "0 4 * * *", "active": True}
 made(said, Cron("0 6 * * *", slug="five"), Cron("0 7 * * *")).apply(work_pool_name=POOL)
 second = {one.schedule.cron: one.active for one in times().schedules}
 connect().delete_deployment(before.id)
-print("RESULT " + json.dumps([first, second]))
+print("RESULT " + json.dumps([first, second, rests]))
 """
 
 
-def test_a_paused_schedule_rests_on_when_its_deployment_is_made_again_at_the_real_server(shop: Shop) -> None:
+def test_what_was_paused_rests_on_when_its_deployment_is_made_again_at_the_real_server(shop: Shop) -> None:
     (shop.folder / "many.py").write_text(MANY)
-    first, second = shop.run(f"POOL = {OURS!r}\n{RESTING}", shop.place)
+    first, second, rests = shop.run(f"POOL = {OURS!r}\n{RESTING}", shop.place)
+    assert rests, "nothing was said of the whole deployment"
     assert first == {"0 4 * * *": False, "0 6 * * *": False, "0 7 * * *": True}
     assert second == {"0 4 * * *": True, "0 6 * * *": False, "0 7 * * *": True}
 

@@ -24,10 +24,12 @@ from millrace.schema.deployments import (
 from millrace.schema.fields import new_id
 from millrace.schema.flows import FlowCreate
 from millrace.schema.pools import ClaimRuns, WorkPoolCreate
+from millrace.schema.runs import FlowRunCreate
 from millrace.schema.schedules import CronSchedule, IntervalSchedule
 from millrace.server import scheduler
 from millrace.server.scheduler import plan
 from millrace.store import deployments, flows, leases, pools
+from millrace.store import flow_runs as runs
 from millrace.store.database import Database
 from millrace.store.fires import Due
 from millrace.store.tables import deployment_schedules, events, flow_runs, skipped_fires
@@ -122,6 +124,21 @@ def test_what_a_run_of_a_schedule_is(world: World) -> None:
     assert row.created_by == {"id": str(schedule.id), "type": "SCHEDULE", "display_value": "IntervalSchedule"}
     assert row.idempotency_key == f"scheduled {deployment.id} {schedule.id} 2026-11-21T13:00:00+00:00"
     assert row.expected_start_time == row.next_scheduled_start_time == row.nominal_time
+
+
+def test_a_run_of_a_client_with_the_key_of_a_fire_stops_no_fire(world: World) -> None:
+    deployment, beside = world.deploy(3600), world.deploy(1800, name="beside")
+    (schedule,) = deployment.schedules
+    key = f"scheduled {deployment.id} {schedule.id} 2026-11-21T13:00:00+00:00"
+    body = FlowRunCreate(flow_id=deployment.flow_id, deployment_id=deployment.id, idempotency_key=key)
+    theirs = world.db.write(lambda tx: runs.create(tx, body))[0]
+    world.step()
+    made = select(flow_runs.c.deployment_id, flow_runs.c.idempotency_key).where(flow_runs.c.auto_scheduled)
+    found = dict(world.db.read(lambda tx: tx.connection.execute(made).all()))
+    assert found == {deployment.id: None, beside.id: found[beside.id]} and found[beside.id]
+    world.now += timedelta(seconds=10)
+    again = world.db.write(lambda tx: runs.create(tx, body))
+    assert (again[0].id, again[1]) == (theirs.id, False), "the key is still theirs"
 
 
 @pytest.mark.parametrize(

@@ -265,5 +265,9 @@ def delete(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     left = dependents(client, name)
     confirm(f"Delete the work pool {name!r}?" + (f" {left} would be left without a pool." if left else ""), yes)
     client.delete_work_pool(name)
-    more = f" {left} left without a pool: nothing runs them now. Deploy them again, to another." if left else ""
+    more = (
+        f" {left} left without a pool: nothing runs them now. Deploy them again, to another: what waits goes there."
+        if left
+        else ""
+    )
     done(f"Deleted the work pool {name!r}.{more}", found, output)

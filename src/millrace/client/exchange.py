@@ -106,6 +106,7 @@ def request(
                 exclude_unset=update,
                 exclude_none=not update,
                 exclude_defaults=isinstance(body, Page),
+                exclude=getattr(body, "unsaid", None),
             )
         except PydanticSerializationError as error:
             raise errors.InvalidInput(f"{name}: a value has no form in JSON: {error}") from None

@@ -70,7 +70,8 @@ def send(client: Any, deployment: RunnerDeployment, pool: str | None, image: str
     try:
         flow = client.create_flow(FlowCreate(name=str(deployment.flow_name)))
         wanted = body(deployment, flow.id, pool, image)
-        wanted.schedules = resting.kept(client, str(deployment.flow_name), deployment.name, wanted.schedules)
+        if not _remembers(client):
+            wanted = resting.kept(client, str(deployment.flow_name), wanted, paused=deployment.paused)
         made: UUID = client.create_deployment(wanted).id
         return made
     except (ServerUnavailable, NotAllowed, Busy, ParameterError):
@@ -84,8 +85,19 @@ def send(client: Any, deployment: RunnerDeployment, pool: str | None, image: str
         raise DeploymentApplyError(f"The server refused the deployment {name!r}: {error}") from error
 
 
+def _remembers(client: Any) -> bool:
+    """Whether the server knows what the last deployment said, and so what a person paused since."""
+    try:
+        client.server_info()
+    except NotFound:
+        return False
+    except MillraceError:  # the request that follows says what is wrong
+        return True
+    return True
+
+
 def body(deployment: RunnerDeployment, flow_id: UUID, pool: str | None, image: str | None) -> DeploymentCreate:
-    """The request that makes or replaces a deployment. What was not said is not sent: the server keeps it.
+    """The request that makes or replaces a deployment.
 
     Args:
         deployment: the deployment, whose code was found.
@@ -103,7 +115,6 @@ def body(deployment: RunnerDeployment, flow_id: UUID, pool: str | None, image: s
     if deployment.catch_up:
         labels[CATCH_UP_LABEL] = deployment.catch_up
     path = str(code.path) if code.path else None
-    said: dict[str, Any] = {} if deployment.paused is None else {"paused": deployment.paused}
     version = deployment.version
     return DeploymentCreate(
         name=deployment.name,
@@ -125,7 +136,7 @@ def body(deployment: RunnerDeployment, flow_id: UUID, pool: str | None, image: s
         version_info=VersionInfo(type="millrace:simple", version=version) if version else None,
         entrypoint=deployment.entrypoint,
         job_variables=variables,
-        **said,
+        paused=bool(deployment.paused),
     )
 
 

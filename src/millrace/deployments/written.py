@@ -42,23 +42,12 @@ _MORE = """\
 """
 
 
-_LINE_BREAKS = "\x85\u2028\u2029"
-
-
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
-
-    def text(self, data: str) -> yaml.ScalarNode:
-        # PyYAML folds these unescaped, and a reader takes a folded line break for a space.
-        style = '"' if any(mark in data for mark in _LINE_BREAKS) else None
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
-
-
-_Dumper.add_representer(str, _Dumper.text)
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
@@ -113,7 +102,7 @@ def entry_of(deployment: RunnerDeployment, directory: Path) -> Fields:
         "version": deployment.version if deployment.version != own.get("version") else None,
         "tags": deployment.tags,
         "parameters": deployment.parameters,
-        "schedules": [schedule_of(one) for one in deployment.schedules],
+        "schedules": [_as_said(one) for one in deployment.schedules],
         "paused": deployment.paused,
         "concurrency_limit": limit,
         "enforce_parameter_schema": None if deployment.enforce_parameter_schema else False,
@@ -143,6 +132,12 @@ def _place(code: Source, directory: Path) -> Fields:
     if where == directory:
         return {"entrypoint": entrypoint}
     return {"entrypoint": entrypoint, "pull": [{SET_DIRECTORY: {"directory": str(where)}}]}
+
+
+def _as_said(given: DeploymentScheduleCreate) -> Fields:
+    """A schedule that was declared; `active: true` in words is a wish, and stands there."""
+    said = {"active": given.active} if "active" in given.model_fields_set else {}
+    return schedule_of(given) | said
 
 
 def schedule_of(given: DeploymentScheduleCreate) -> Fields:

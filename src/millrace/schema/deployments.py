@@ -124,6 +124,12 @@ class DeploymentCreate(Model):
     job_variables: JsonObject = Field(default_factory=dict)
     version_info: VersionInfo | None = None
 
+    @property
+    def unsaid(self) -> JsonObject:
+        """What was left out, for which a server would take the default as said: it is not sent."""
+        rests = {place: {"active"} for place, one in enumerate(self.schedules) if "active" not in one.model_fields_set}
+        return {"schedules": rests} | ({} if "paused" in self.model_fields_set else {"paused": True})
+
 
 class DeploymentStatus(StrEnum):
     """Whether somebody would run it: a worker polls its pool."""
@@ -204,6 +210,11 @@ class DeploymentBatch(Model):
     """Ours: deployments to create or replace in one write."""
 
     deployments: list[DeploymentCreate] = Field(max_length=200)
+
+    @property
+    def unsaid(self) -> JsonObject:
+        """What was left out of each."""
+        return {"deployments": {place: one.unsaid for place, one in enumerate(self.deployments)}}
 
 
 class BatchDone(Model):

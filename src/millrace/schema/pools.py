@@ -188,14 +188,14 @@ class PoolConcurrency(Model):
 
 
 class WorkerStatus(StrEnum):
-    """ONLINE: heard of within three heartbeats."""
+    """ONLINE: heard of within three heartbeats, and it did not say that it ends."""
 
     ONLINE = "ONLINE"
     OFFLINE = "OFFLINE"
 
 
 class WorkerHeartbeat(Model):
-    """A worker says that it lives."""
+    """A worker says that it lives, and when it will say so again; 0: it ends, and says so no more."""
 
     name: str
     heartbeat_interval_seconds: int | None = None

@@ -143,7 +143,7 @@ def _written(
 ) -> Backfill:
     if body.dry_run or not new:
         return answer
-    flow_runs.insert(tx, drafts)
+    fires.insert_runs(tx, drafts)
     for nominal, _, schedule in new:  # what was skipped then is run now
         c = skipped_fires.c
         own = (c.deployment_id == owner.id) & (c.schedule_id == schedule.id) & (c.nominal_time == nominal)

@@ -245,8 +245,19 @@ def _apply(tx: Transaction, found: Row[Any], changes: dict[str, Any]) -> None:
     if not differing:
         return
     tx.connection.execute(deployments.update().where(_c.id == found.id).values(**differing, updated=tx.now))
+    if "work_pool_id" in differing:
+        _follow(tx, found, differing["work_pool_id"], changes["work_queue_id"])
     if differing.keys() - {"description", "declared_paused", "concurrency_limit", "concurrency_options"}:
         timetable.restart(tx, found.id, anew="paused" in differing)
+
+
+def _follow(tx: Transaction, found: Row[Any], pool_id: UUID | None, queue_id: UUID | None) -> None:
+    """The runs that still wait where a deployment was go where it is now: its job variables are for that pool."""
+    c = flow_runs.c
+    waiting = (c.deployment_id == found.id) & (c.state_type == "SCHEDULED")
+    waiting &= c.work_pool_id.is_not_distinct_from(found.work_pool_id)
+    waiting &= c.lease_expires.is_(None) & c.in_process.is_(False)
+    tx.connection.execute(flow_runs.update().where(waiting).values(work_pool_id=pool_id, work_queue_id=queue_id))
 
 
 def update(tx: Transaction, id: UUID, body: DeploymentUpdate) -> None:

@@ -158,7 +158,7 @@ def write(tx: Transaction, outcomes: list[Outcome]) -> int:
         How many runs were made.
     """
     drafts = _drafts(tx, outcomes)
-    flow_runs.insert(tx, drafts)
+    insert_runs(tx, drafts)
     for outcome in outcomes:
         if outcome.skip:
             _skip(tx, outcome)
@@ -168,6 +168,30 @@ def write(tx: Transaction, outcomes: list[Outcome]) -> int:
     if plans:
         tx.connection.execute(_PLAN, plans)
     return len(drafts)
+
+
+def insert_runs(tx: Transaction, drafts: list[tuple[Run, list[StateCreate]]]) -> None:
+    """Stores the runs of fires.
+
+    A fire is one run by its schedule and nominal time. Its idempotency key says the same to clients; where one of them
+    gave that key to a run of its own, the fire goes without.
+
+    Args:
+        tx: the transaction.
+        drafts: the runs, each with its states.
+    """
+    if not drafts:
+        return
+    keys, flow_ids = ({run[name] for run, _ in drafts} for name in ("idempotency_key", "flow_id"))
+    used = select(runs.c.idempotency_key).where(runs.c.flow_id.in_(flow_ids), runs.c.idempotency_key.in_(keys))
+    taken = set(tx.connection.scalars(used))
+    flow_runs.insert(
+        tx,
+        [
+            ({**run, "idempotency_key": None} if run["idempotency_key"] in taken else run, states)
+            for run, states in drafts
+        ],
+    )
 
 
 def _drafts(tx: Transaction, outcomes: list[Outcome]) -> list[tuple[Run, list[StateCreate]]]:

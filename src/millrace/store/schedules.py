@@ -1,9 +1,9 @@
 """The schedules of deployments.
 
-A redeployment finds its schedules again: by slug, else by an equal schedule, and what is left over in order, for a
-schedule whose time was edited is the same schedule. It keeps its id and whether a person paused it, and what has not
-changed keeps its next fire; `declared_active` remembers what the last deployment said, so only a deployment that says
-something new overrules a person. Schedules added by hand are not declared, and a redeployment leaves them alone.
+A redeployment finds its schedules again (`schema.schedule_pairs`). Each keeps its id and whether a person paused it,
+and what has not changed keeps its next fire. `declared_active` remembers what the last deployment said or left out to
+the same effect, and `active_said` whether it said so in words: only a deployment that says something new overrules a
+person. Schedules added by hand are not declared, and a redeployment leaves them alone.
 
 Whenever a schedule changes, its future runs that nobody took are deleted; the scheduler makes them anew.
 """
@@ -21,6 +21,7 @@ from sqlalchemy import Row, func, select
 from millrace.errors import AlreadyExists, NotFound, ScheduleError
 from millrace.schema.deployments import DeploymentSchedule, DeploymentScheduleCreate, DeploymentScheduleUpdate
 from millrace.schema.fields import JsonObject, new_id
+from millrace.schema.schedule_pairs import Standing, pairs, same
 from millrace.schema.schedules import IntervalSchedule, Schedule
 from millrace.schema.secret_places import refuse_values
 from millrace.store.database import Transaction
@@ -30,7 +31,6 @@ from millrace.store.tables import deployment_schedules, deployments, flow_runs
 _c = deployment_schedules.c
 _adapter: TypeAdapter[Schedule] = TypeAdapter(Schedule)
 
-_DEFAULT_ANCHOR = timedelta(minutes=10)
 _SHORTEST = timedelta(seconds=1)
 
 
@@ -118,6 +118,7 @@ def add(
         **values(schedule, deployment_schedules),
         "position": 0 if last is None else last + 1,
         "declared_active": body.active if declared else None,
+        "active_said": declared and "active" in body.model_fields_set,
         "since": tx.now,
     }
     tx.connection.execute(deployment_schedules.insert().values(row))
@@ -215,74 +216,28 @@ def declare(tx: Transaction, deployment_id: UUID, wanted: list[DeploymentSchedul
         wanted: all schedules it declares; others that it declared before are deleted.
     """
     rows = _rows(tx, deployment_id)
-    pairs = _matched(rows, wanted, tx.now)
-    kept = {row.id for row in pairs if row is not None}
-    for row in rows:
-        if row.id not in kept and row.declared_active is not None:
+    stored = [Standing(parsed(row.schedule), row.slug, row.parameters, row.declared_active is not None) for row in rows]
+    places = pairs(stored, wanted, tx.now)
+    for place, row in enumerate(rows):
+        if place not in places and stored[place].declared:
             remove(tx, deployment_id, row.id)
-    for match, body in zip(pairs, wanted, strict=True):
-        if match is None:
+    for found, body in zip(places, wanted, strict=True):
+        if found is None:
             add(tx, deployment_id, body, declared=True)
         else:
-            _declare_again(tx, match, body)
+            _declare_again(tx, rows[found], body, keeps=same(stored[found].schedule, body.schedule, tx.now))
 
 
-def _declare_again(tx: Transaction, row: Row[Any], body: DeploymentScheduleCreate) -> None:
-    same = _same(row, body, tx.now)
-    if not same:
+def _declare_again(tx: Transaction, row: Row[Any], body: DeploymentScheduleCreate, *, keeps: bool) -> None:
+    if not keeps:
         check(body.schedule)
     changes = values(body, deployment_schedules)
     changes["slug"] = body.slug or row.slug
-    changes["declared_active"] = body.active
-    if same:
+    if keeps:
         changes["schedule"] = row.schedule
-    said_before = row.declared_active if row.declared_active is not None else True
-    if said_before == body.active:
+    says = changes["active_said"] = "active" in body.model_fields_set
+    changes["declared_active"] = body.active
+    before = row.declared_active if row.declared_active is not None else True
+    if body.active == before and (row.active_said or not says):
         changes["active"] = row.active
     _change(tx, row, changes)
-
-
-def _matched(rows: list[Row[Any]], wanted: list[DeploymentScheduleCreate], now: datetime) -> list[Row[Any] | None]:
-    """For each declared schedule the stored one it continues."""
-    free = list(rows)
-    found: list[Row[Any] | None] = [None] * len(wanted)
-
-    def slugs(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
-        return row.slug is not None and row.slug in (body.slug, body.replaces)
-
-    def equal(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
-        return (row.slug is None or body.slug is None) and row.schedule == body.schedule.model_dump(mode="json")
-
-    def alike(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
-        return (row.slug is None or body.slug is None) and _same(row, body, now)
-
-    def kindred(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
-        kinds = type(parsed(row.schedule)) is type(body.schedule)
-        return edited(row, body) and kinds and row.parameters == body.parameters
-
-    def edited(row: Row[Any], body: DeploymentScheduleCreate) -> bool:
-        return (row.slug is None or body.slug is None) and row.declared_active is not None
-
-    for fits in (slugs, equal, alike, kindred, edited):
-        for index, body in enumerate(wanted):
-            match = next((row for row in free if found[index] is None and fits(row, body)), None)
-            if match is not None:
-                found[index] = match
-                free.remove(match)
-    return found
-
-
-def _same(row: Row[Any], body: DeploymentScheduleCreate, now: datetime) -> bool:
-    """Whether a schedule is the stored one.
-
-    Prefect's client anchors an interval at the moment of each deployment if nothing else is said. An anchor of just now
-    is taken for that: otherwise deploying often would put off the next fire for ever.
-    """
-    new, old = body.schedule, parsed(row.schedule)
-    if row.schedule == new.model_dump(mode="json"):
-        return True
-    if not (isinstance(new, IntervalSchedule) and isinstance(old, IntervalSchedule)):
-        return False
-    if (new.interval, new.timezone or "UTC") != (old.interval, old.timezone or "UTC"):
-        return False
-    return abs(new.anchor_date - now) <= _DEFAULT_ANCHOR

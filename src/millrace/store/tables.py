@@ -297,6 +297,7 @@ deployment_schedules = Table(
     Column("schedule", Json, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("declared_active", Boolean),
+    Column("active_said", Boolean),
     Column("max_scheduled_runs", Whole),
     Column("parameters", Json, nullable=False),
     Column("slug", Words),

@@ -33,6 +33,7 @@ _MISSED_HEARTBEATS = 3
 _DEFAULT_INTERVAL = 30
 _NOTED_EVERY = timedelta(seconds=5)
 _LONGEST_INTERVAL = 86400
+_FAREWELL = 0  # seconds until the next sign of life of a worker that gives none any more
 
 
 def heartbeat(tx: Transaction, pool_name: str, body: WorkerHeartbeat) -> Worker:
@@ -51,17 +52,17 @@ def beat(tx: Transaction, pool_id: UUID, name: str, interval: int | None, **said
         tx: the transaction.
         pool_id: its pool.
         name: its name.
-        interval: seconds until it says so again.
+        interval: seconds until it says so again; 0: never, it ends.
         said: what else it says of itself: `queue_names`.
     """
     row = tx.connection.execute(select(workers).where(_c.work_pool_id == pool_id, _c.name == name)).first()
-    interval = None if interval is None else max(1, min(interval, _LONGEST_INTERVAL))
+    interval = None if interval is None else max(_FAREWELL, min(interval, _LONGEST_INTERVAL))
     if row is None:
         fields = {"id": new_id(), "created": tx.now, "updated": tx.now, "work_pool_id": pool_id, "name": name}
         fields |= {"last_heartbeat_time": tx.now, "heartbeat_interval_seconds": interval, **said}
         tx.connection.execute(workers.insert().values(fields))
     else:
-        if interval is not None:
+        if interval is not None or row.heartbeat_interval_seconds == _FAREWELL:
             said["heartbeat_interval_seconds"] = interval
         changed = any(getattr(row, name) != value for name, value in said.items())
         often = min(_NOTED_EVERY, timedelta(seconds=(interval or _DEFAULT_INTERVAL) / 2))
@@ -74,8 +75,9 @@ def beat(tx: Transaction, pool_id: UUID, name: str, interval: int | None, **said
 
 
 def _worker(tx: Transaction, row: Row[Any]) -> Worker:
-    seconds = _MISSED_HEARTBEATS * (row.heartbeat_interval_seconds or _DEFAULT_INTERVAL)
-    alive = row.last_heartbeat_time is not None and row.last_heartbeat_time >= tx.now - timedelta(seconds=seconds)
+    interval = row.heartbeat_interval_seconds
+    seconds = _MISSED_HEARTBEATS * (_DEFAULT_INTERVAL if interval is None else interval)
+    alive = row.last_heartbeat_time is not None and row.last_heartbeat_time > tx.now - timedelta(seconds=seconds)
     return model(Worker, row, status=WorkerStatus.ONLINE if alive else WorkerStatus.OFFLINE)
 
 
@@ -83,7 +85,7 @@ def _online(tx: Transaction) -> ColumnElement[bool]:
     heard = type_coerce(_c.last_heartbeat_time, BigInteger)
     interval = func.coalesce(_c.heartbeat_interval_seconds, _DEFAULT_INTERVAL, type_=BigInteger)
     until = func.coalesce(heard, 0, type_=BigInteger) + interval * (_MISSED_HEARTBEATS * 1_000_000)
-    return until >= microseconds(tx.now)
+    return until > microseconds(tx.now)
 
 
 def online_pools(tx: Transaction) -> set[UUID]:

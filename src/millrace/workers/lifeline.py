@@ -31,6 +31,11 @@ class Lifeline:
     def __init__(self) -> None:
         self._since: float | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the last request got no answer."""
+        return self._since is not None
+
     def lost(self, error: ServerUnavailable) -> None:
         """A request got no answer.
 

@@ -122,7 +122,7 @@ class Worker:
             source = self._round(client, source)
             if self._keeper is not None and self._keeper.look():
                 self.stop()
-        self._leave(care)
+        self._leave(asking, care)
         if self._gone is not None:
             raise self._gone
 
@@ -154,7 +154,7 @@ class Worker:
         log.info("Stopping: %s runs live on.", len(self._attempts))
         self.stop()
 
-    def _leave(self, care: threading.Thread) -> None:
+    def _leave(self, client: Any, care: threading.Thread) -> None:
         with self._lock:
             attempts = list(self._attempts.values())
         for attempt in attempts:
@@ -162,6 +162,8 @@ class Worker:
         for attempt in attempts:
             attempt.thread.join(2)
         care.join(2)
+        if self.pool is not None and not self._line.is_lost:
+            self._try(lambda: self._beat(client, last=True))
         self._kind.close()
 
     def _prepare(self, client: Any) -> bool:
@@ -346,8 +348,8 @@ class Worker:
             except MillraceError as error:
                 log.debug("%s", error)
 
-    def _beat(self, client: Any) -> None:
-        interval = settings.current().worker_heartbeat_seconds
+    def _beat(self, client: Any, *, last: bool = False) -> None:
+        interval = 0 if last else settings.current().worker_heartbeat_seconds
         beat = WorkerHeartbeat(name=self.name, heartbeat_interval_seconds=interval)
         client.worker_heartbeat(str(self.pool), beat)
 

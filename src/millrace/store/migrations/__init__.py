@@ -17,6 +17,7 @@ from millrace.store.migrations import (
     m0005_automations,
     m0006_queues_of_workers,
     m0007_run_pages,
+    m0008_said_in_words,
 )
 from millrace.store.tables import migrations
 
@@ -43,6 +44,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(5, "automations", m0005_automations.up),
     Migration(6, "queues of workers", m0006_queues_of_workers.up),
     Migration(7, "pages of runs", m0007_run_pages.up),
+    Migration(8, "said in words", m0008_said_in_words.up),
 )
 
 
