@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from millrace import settings
+from millrace.engine.alarms import time_limit_message
 from millrace.engine.caching import NO_CACHE, CachePolicy, source_of
 from millrace.engine.caching import task_input_hash as task_input_hash
 from millrace.engine.declared import NotSet, awaited, generates, wrap
@@ -246,6 +247,7 @@ class Task(Hooked, Generic[P, R]):
             cached and not settings.current().task_disable_caching,
             persists,
             self.hooked,
+            time_limit_message(f"task {self.name!r}", self.timeout_seconds),
         )
 
     def _delay(self, attempt: int) -> float:

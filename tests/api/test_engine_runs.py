@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def test_a_returned_failure_fails_the_flow(client: Client) -> None:
     assert last_run(client, "returned failure").state_type is StateType.FAILED
 
 
-def test_time_limits(client: Client) -> None:
+def test_time_limits(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     @task(timeout_seconds=0.2)
     def slow_task() -> None:
         while True:
@@ -191,12 +192,17 @@ def test_time_limits(client: Client) -> None:
 
     @flow(name="slow tasks")
     def tasks() -> tuple[str | None, str | None]:
-        return slow_task.submit(return_state=True).name, slow_task(return_state=True).name
+        states = [slow_task.submit(return_state=True), slow_task(return_state=True)]
+        assert {state.message for state in states} == {"The task 'slow_task' took longer than its time limit of 0.2 s."}
+        return states[0].name, states[1].name
 
     began = time.monotonic()
-    with pytest.raises(RunTimedOut):
+    with pytest.raises(RunTimedOut, match=r"^The flow 'slow' took longer than its time limit of 0\.3 s\.$") as caught:
         slow()
-    with pytest.raises(TimeoutError):
+    assert any(frame.name == "slow" for frame in traceback.extract_tb(caught.tb))  # where it was
+    line = slow.fn.__code__.co_firstlineno + 2
+    assert f"Raised: RunTimedOut: {caught.value} (test_engine_runs.py:{line})" in capsys.readouterr().err
+    with pytest.raises(TimeoutError, match=r"The flow 'slow async' took longer"):
         asyncio.run(slow_async())
     assert tasks() == ("TimedOut", "TimedOut")
     assert time.monotonic() - began < 10

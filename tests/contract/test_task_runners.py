@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -295,6 +296,36 @@ def test_failures_keep_type_text_and_attributes(runner: TaskRunner, client: Clie
     assert 'raise Mine("here", how)' in text and "in fails" in text
     states = {one.state.message for one in task_runs(client, run) if one.state and one.state.type is StateType.FAILED}
     assert states == {"Local: of this function", "Mine: here 2"}
+
+
+def test_failures_tell_the_users_line(runner: TaskRunner, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    @task
+    def reads(text: str) -> Any:
+        try:
+            return json.loads(text)  # this line: json's exceptions lose what is added to them on their way
+        except json.JSONDecodeError as error:
+            if text == "{":
+                raise
+            raise LookupError("no document") from error
+
+    @flow(name="lines", task_runner=runner)
+    def lines() -> Any:
+        first, second = reads.submit("{"), reads.submit("[")
+        return first.result(raise_on_failure=False), second.result(raise_on_failure=False)
+
+    bad, caused = lines()
+    assert type(caused) is LookupError and type(caused.__cause__) is json.JSONDecodeError
+    source = Path(__file__).read_text().splitlines()
+    number = next(number for number, line in enumerate(source, 1) if "# this line" in line)
+    told = capsys.readouterr().err
+    assert f"Failed: JSONDecodeError: {bad} (test_task_runners.py:{number})" in told
+    assert f"Failed: LookupError: no document (test_task_runners.py:{number + 4})" in told
+    recorder().flush(logs=True)
+    run = run_of(client, "lines")
+    logs = [line.message for line in client.read_logs(logs={"flow_run_id": {"any_": [run.id]}}, limit=200)]
+    first, second = sorted((text for text in logs if text.startswith("Failed")), key=lambda text: "LookupError" in text)
+    assert first.count("Traceback") == 1 and "return json.loads(text)" in first
+    assert second.count("Traceback") == 2 and "direct cause" in second and "return json.loads(text)" in second
 
 
 def test_retries(runner: TaskRunner, client: Client, tmp_path: Path) -> None:

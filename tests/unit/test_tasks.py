@@ -132,10 +132,16 @@ def test_a_waiting_task_takes_no_thread() -> None:
 
 def test_time_limits_nest_on_the_main_thread() -> None:
     began = time.monotonic()
-    with pytest.raises(TimeLimitReached, match=r"0\.1 s"):
+    with pytest.raises(TimeLimitReached):
         limited(lambda: limited(lambda: time.sleep(20), 0.1), 30)
-    with pytest.raises(TimeLimitReached, match=r"0\.1 s"):
-        limited(lambda: limited(lambda: time.sleep(20), 30), 0.1)
+
+    def outlived() -> None:
+        with suppress(TimeLimitReached):
+            limited(lambda: time.sleep(20), 30)
+        pytest.fail("the limit of the inner call was not the first")
+
+    with pytest.raises(TimeLimitReached):
+        limited(outlived, 0.1)
 
     def inner() -> str:
         with pytest.raises(TimeLimitReached):

@@ -12,7 +12,10 @@ from typing import Any, ClassVar
 
 
 class TimeLimitReached(Exception):
-    """The time limit of the run that is being driven was reached; enclosing runs see their own."""
+    """The time limit of the run that is being driven was reached; enclosing runs see their own.
+
+    A text says more than whose limit it is, which the conversation of the run knows.
+    """
 
 
 class Alarm(BaseException):
@@ -109,8 +112,8 @@ def settle() -> None:
         pass
 
 
-def time_limit_message(seconds: float) -> str:
-    return f"The run took longer than its time limit of {seconds:g} s."
+def time_limit_message(what: str, seconds: float | None) -> str:
+    return f"The {what} took longer than its time limit of {seconds:g} s." if seconds is not None else ""
 
 
 def limited(fn: Callable[[], Any], seconds: float | None) -> Any:
@@ -135,5 +138,5 @@ def limited(fn: Callable[[], Any], seconds: float | None) -> Any:
             return fn()
         finally:
             alarm.unset()
-    except alarm.kind:
-        raise TimeLimitReached(time_limit_message(seconds)) from None
+    except alarm.kind as rung:
+        raise TimeLimitReached().with_traceback(rung.__traceback__) from None

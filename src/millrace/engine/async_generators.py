@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Protocol
 
 from millrace.engine.calls import conclude, session_of
 from millrace.engine.effects import Call, Effect
-from millrace.engine.flow_runs import FlowLike, FlowRunSession
+from millrace.engine.flow_like import FlowLike
+from millrace.engine.flow_runs import FlowRunSession
 from millrace.engine.generators import END, Course, FlowCourse, Talk, Try, thrown_by
 from millrace.engine.interrupts import SLICE
 from millrace.engine.lineage import ALONE_RETURNED, holders

@@ -7,7 +7,8 @@ from typing import Any
 
 from millrace.engine.beginning import Beginning, Wish
 from millrace.engine.context import FlowRunContext
-from millrace.engine.flow_runs import FlowLike, FlowRunSession
+from millrace.engine.flow_like import FlowLike
+from millrace.engine.flow_runs import FlowRunSession
 from millrace.engine.inputs import Dependencies, resolve, result_of_upstream, wait_for_all
 from millrace.engine.protocol import proposal
 from millrace.engine.states import RunState, run_state

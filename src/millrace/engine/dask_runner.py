@@ -18,7 +18,7 @@ import distributed
 import distributed.utils
 
 from millrace.engine import travel
-from millrace.engine.alarms import TimeLimitReached, time_limit_message
+from millrace.engine.alarms import TimeLimitReached
 from millrace.engine.context import run_thread
 from millrace.engine.crews import Crew, Places
 from millrace.engine.errands import Errand
@@ -209,7 +209,7 @@ class _Connection:
             raise RunCancelled("The run was stopped.")
         if seconds is not None and waiting.began is not None and moment > waiting.began + seconds + GRACE_SECONDS:
             self._restart(waiting)
-            raise TimeLimitReached(time_limit_message(seconds))
+            raise TimeLimitReached
 
     def _restart(self, waiting: _Waiting) -> None:
         """Ends a worker whose function did not react, if that takes nothing else with it."""
@@ -366,10 +366,9 @@ class DaskTaskRunner(CrewTaskRunner):
             TimeLimitReached: it took too long.
         """
         good, body = self._connected().call(errand, stoppable)
-        found = travel.unpack(body)
         if good:
-            return found
-        raise found
+            return travel.unpack(body)
+        raise travel.unpack_error(body)
 
     def close(self, timeout: float | None = None) -> None:
         """Waits until every submitted call has ended, then leaves the cluster."""

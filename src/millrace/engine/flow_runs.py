@@ -12,80 +12,38 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from millrace import settings
 from millrace.client.locate import revive
 from millrace.engine import belongings, protocol
-from millrace.engine.alarms import TimeLimitReached
+from millrace.engine.alarms import TimeLimitReached, time_limit_message
 from millrace.engine.beginning import Beginning
 from millrace.engine.context import FlowRunContext
 from millrace.engine.declared import refuse_coroutine
 from millrace.engine.drivers import adrive, drive
 from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
+from millrace.engine.flow_like import FlowLike
 from millrace.engine.hooks import Hooked, acall_hook, call_hook
 from millrace.engine.inputs import settle
 from millrace.engine.interrupts import PART_STOPPED, SLICE, RunSuspended, Stopped
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, belong_to, prints_logged
-from millrace.engine.parameters import Signature
 from millrace.engine.recorder import recorder
 from millrace.engine.results import ResultStore, store_for
-from millrace.engine.runners import TaskRunner
 from millrace.engine.secrecy import masked
 from millrace.engine.states import RunState, shortened
 from millrace.engine.stopping import STOP_SECONDS, await_end, stop_all, stop_late
 from millrace.engine.tracebacks import log_failure
 from millrace.errors import RunCancelled, SerializationError, StorageUnavailable
 from millrace.schema.fields import now
-from millrace.schema.runs import FlowRun, FlowRunPolicy, FlowRunUpdate, Lease
+from millrace.schema.runs import FlowRun, FlowRunUpdate, Lease
 from millrace.schema.states import OrchestrationResult, State, StateCreate, StateType
 
 if TYPE_CHECKING:
     from millrace.client.synchronous import Client
 
 _log = logging.getLogger("millrace.flow_runs")
-
-
-class FlowLike(Protocol):
-    """What the engine needs to know of a flow."""
-
-    name: str
-    fn: Callable[..., Any]
-    isasync: bool
-    isgenerator: bool
-    signature: Signature
-    task_runner: TaskRunner
-    timeout_seconds: float | None
-    persist_result: bool | None
-    result_storage: Any
-    result_serializer: Any
-    cache_result_in_memory: bool
-    should_validate_parameters: bool
-
-    @property
-    def flow_run_name(self) -> Callable[..., str] | str | None:
-        """What its runs are called."""
-
-    @property
-    def version(self) -> str | None:
-        """Its version."""
-
-    @property
-    def policy(self) -> FlowRunPolicy:
-        """Its retries."""
-
-    def run_name(self, parameters: dict[str, Any]) -> str | None:
-        """The name of a run, if the flow says one."""
-
-    def logs_prints(self, inherited: bool | None) -> bool:
-        """Whether `print` is logged."""
-
-    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Parameters, coerced."""
-
-    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Parameters for the wire."""
 
 
 class FlowRunSession:
@@ -311,7 +269,9 @@ class FlowRunSession:
         asked = self.context.stoppable.reason is not None
         if asked or isinstance(error, TimeLimitReached) or not isinstance(error, Exception):
             stop_all(self.context)
-        if isinstance(error, Stopped):
+        if isinstance(error, TimeLimitReached):
+            error = protocol.timed_out(error, self.plan().overdue)
+        elif isinstance(error, Stopped):
             error = RunCancelled(PART_STOPPED).with_traceback(error.__traceback__)
         with self.context.entered():  # that of a generator's consumer is another
             log_failure(_log, "Raised", error)
@@ -355,7 +315,8 @@ class FlowRunSession:
         claimed = self.beginning.claimed
         persist = [self.flow.persist_result, settings.current().results_persist, claimed]
         kept = next(said for said in persist if said is not None)
-        return protocol.FlowPlan(persist=kept, patience=10 if claimed else 0)
+        overdue = time_limit_message(f"flow {self.flow.name!r}", self.flow.timeout_seconds)
+        return protocol.FlowPlan(kept, 10 if claimed else 0, overdue)
 
     def _given(self, state: RunState) -> RunState:
         if self.parent is not None and self.beginning.task is not None and state._has_value:

@@ -30,7 +30,8 @@ from millrace.engine import protocol
 from millrace.engine.calls import conclude, session_of
 from millrace.engine.context import run_thread
 from millrace.engine.effects import Call, Conversation, Effect
-from millrace.engine.flow_runs import FlowLike, FlowRunSession
+from millrace.engine.flow_like import FlowLike
+from millrace.engine.flow_runs import FlowRunSession
 from millrace.engine.inputs import settle
 from millrace.engine.interrupts import Stoppable
 from millrace.engine.lineage import ALONE_RETURNED, holders

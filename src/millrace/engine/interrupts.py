@@ -28,7 +28,6 @@ from millrace.engine.alarms import (
     on_main_thread,
     raise_in,
     settle,
-    time_limit_message,
 )
 from millrace.errors import RunCancelled
 from millrace.schema.states import State
@@ -248,7 +247,7 @@ class Stoppable:
                 if deadline is not None and time.monotonic() >= deadline and not work.done():
                     expired, deadline = work.cancel(), None
             if expired and work.cancelled():
-                raise TimeLimitReached(time_limit_message(seconds or 0))
+                raise TimeLimitReached
             value = work.result()
             if leaving:
                 raise leaving[0]

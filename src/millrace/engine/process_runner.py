@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from millrace.engine import travel
-from millrace.engine.alarms import TimeLimitReached, time_limit_message
+from millrace.engine.alarms import TimeLimitReached
 from millrace.engine.errands import Errand
 from millrace.engine.homeward import Inbox
 from millrace.engine.interrupts import CallLost, Stoppable
@@ -109,17 +109,16 @@ class ProcessPoolTaskRunner(CrewTaskRunner):
             )
         except CallLost:
             if process.overdue and errand.seconds is not None:
-                raise TimeLimitReached(time_limit_message(errand.seconds)) from None
+                raise TimeLimitReached from None
             raise
         finally:
             if limit is not None:
                 limit.cancel()
             process.done()
             pool.give_back(process)
-        value = travel.unpack(found)
         if good:
-            return value
-        raise value
+            return travel.unpack(found)
+        raise travel.unpack_error(found)
 
     def close(self, timeout: float | None = None) -> None:
         """Waits until every submitted call has ended, then lets the processes go."""

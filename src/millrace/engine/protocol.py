@@ -36,7 +36,8 @@ from millrace.engine.effects import (
     Weigh,
 )
 from millrace.engine.interrupts import CallLost, RunSuspended
-from millrace.engine.states import Outcome, of_interruption, of_value, run_state, text_of
+from millrace.engine.states import Outcome, of_interruption, of_value, run_state
+from millrace.engine.tracebacks import text_of
 from millrace.errors import (
     InvalidInput,
     LeaseLost,
@@ -67,10 +68,12 @@ class FlowPlan:
     Args:
         persist: whether results are kept.
         patience: how many times, a second apart, a proposal is repeated while no server answers.
+        overdue: what is said when it takes longer than it may.
     """
 
     persist: bool = False
     patience: int = 15
+    overdue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class TaskPlan:
         looks: a result that is kept already makes the call needless.
         keeps: its result is kept.
         hooked: the kinds of state that somebody wants to hear of.
+        overdue: what is said when it takes longer than it may.
     """
 
     retries: int = 0
@@ -94,6 +98,7 @@ class TaskPlan:
     looks: bool = False
     keeps: bool = False
     hooked: frozenset[StateType] = frozenset()
+    overdue: str = ""
 
 
 def proposal(kind: StateType, name: str | None = None, message: str | None = None, data: Any = None) -> StateCreate:
@@ -116,7 +121,7 @@ def flow_run(plan: FlowPlan) -> Conversation:
         state = yield from _enter(plan)
         while state.type is StateType.RUNNING:
             yield Announce(state)
-            outcome = yield from _attempt()
+            outcome = yield from _attempt(plan)
             state = yield from _conclude(outcome, plan)
     except GeneratorExit:
         raise
@@ -150,14 +155,14 @@ def _enter(plan: FlowPlan) -> Generator[Effect, Any, State]:
             return state
 
 
-def _attempt() -> Generator[Effect, Any, Outcome]:
+def _attempt(plan: FlowPlan | TaskPlan) -> Generator[Effect, Any, Outcome]:
     try:
         return of_value((yield Call()))
     except (LeaseLost, RunSuspended):
         raise
     except TimeLimitReached as error:
-        message = str(error)
-        return Outcome(StateType.FAILED, "TimedOut", message, error=RunTimedOut(message))
+        late = timed_out(error, plan.overdue)
+        return Outcome(StateType.FAILED, "TimedOut", str(late), error=late)
     except CallLost as error:
         return Outcome(StateType.CRASHED, "Crashed", str(error), error=WorkerDied(str(error)))
     except RunCancelled as error:
@@ -168,6 +173,16 @@ def _attempt() -> Generator[Effect, Any, Outcome]:
         raise
     except BaseException as error:
         return of_interruption(error)
+
+
+def timed_out(error: TimeLimitReached, overdue: str) -> RunTimedOut:
+    """What people get of a time limit, with the lines where the code was.
+
+    Args:
+        error: the time limit was reached.
+        overdue: what is said of it, unless it says more itself.
+    """
+    return RunTimedOut(str(error) or overdue).with_traceback(error.__traceback__)
 
 
 def _conclude(outcome: Outcome, plan: FlowPlan) -> Generator[Effect, Any, State]:
@@ -240,7 +255,7 @@ def task_run(plan: TaskPlan) -> Conversation:
             yield Record(running, attempt)
             if StateType.RUNNING in plan.hooked:
                 yield Tell(running)
-            outcome = yield from _attempt()
+            outcome = yield from _attempt(plan)
             again = yield from _again(plan, outcome, attempt)
         data = yield from _kept(plan, outcome)
     except GeneratorExit:

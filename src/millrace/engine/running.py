@@ -13,7 +13,8 @@ from millrace.engine.beginning import Beginning, Wish, holder
 from millrace.engine.calls import conclude, refusal_of, session_of
 from millrace.engine.context import FlowRunContext
 from millrace.engine.effects import Announce
-from millrace.engine.flow_runs import FlowLike, FlowRunSession
+from millrace.engine.flow_like import FlowLike
+from millrace.engine.flow_runs import FlowRunSession
 from millrace.engine.generators import exhausted
 from millrace.engine.hooks import Hooked, call_hook
 from millrace.engine.logs import Spool, belong_to

@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 from millrace.engine import results
 from millrace.engine.alarms import Alarm
 from millrace.engine.interrupts import Stopped
-from millrace.engine.tracebacks import own, text
+from millrace.engine.tracebacks import own, text_of
 from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.states import State, StateDetails, StateType
 
@@ -177,12 +177,6 @@ def shortened(state: State) -> str:
         return str(state.name)
     message = state.message if len(state.message) <= _SHOWN else f"{state.message[:_SHOWN]}…"
     return f"{state.name}({message!r})"
-
-
-def text_of(error: BaseException) -> str:
-    """An exception in one line: its class and message."""
-    said = text(error).strip()
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def of_value(value: Any) -> Outcome:

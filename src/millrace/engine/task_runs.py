@@ -28,12 +28,12 @@ from millrace.engine.locks import PAUSE_SECONDS
 from millrace.engine.logs import prints_logged
 from millrace.engine.recorder import recorder
 from millrace.engine.secrecy import masked
-from millrace.engine.states import Failed, Outcome, of_interruption, run_state, text_of
+from millrace.engine.states import Failed, Outcome, of_interruption, run_state
 from millrace.engine.tag_slots import tag_slots
 from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_events import NEVER, TaskFacts, event_of, task_run_of
 from millrace.engine.task_results import TaskResult, persists
-from millrace.engine.tracebacks import log_failure
+from millrace.engine.tracebacks import log_failure, text_of
 from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
 from millrace.schema.fields import new_id
 from millrace.schema.states import State, StateType

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sysconfig
 import traceback
 from pathlib import Path
+from traceback import FrameSummary, StackSummary, TracebackException
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from millrace.errors import MillraceError
 
@@ -15,6 +18,9 @@ E = TypeVar("E", bound=BaseException)
 _PACKAGE = Path(__file__).resolve().parent.parent
 _OURS = (f"{_PACKAGE / 'engine'}/", str(_PACKAGE / "flows.py"), str(_PACKAGE / "tasks.py"))
 _NO_USER = (f"{_PACKAGE}/", "<frozen ")
+_INSTALLED = ("site-packages", "dist-packages")
+_STANDARD = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib"))
+_PLACE = "millrace_place"
 
 
 def own(error: E) -> E:
@@ -35,19 +41,31 @@ def of_user(error: BaseException) -> str:
     Args:
         error: what was raised; of an error of ours that has a cause, the cause tells where.
     """
-    chain: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in chain:
-        chain.insert(0, at)
-        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
-    said = []
-    for one in chain:
-        frames = [frame for frame in traceback.extract_tb(one.__traceback__) if not frame.filename.startswith(_NO_USER)]
-        if frames:
-            said.append("Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)))
-        if frames or one is error:
-            said.append("".join(traceback.format_exception_only(one)))
-    return "".join(said)
+    return _told(error, _NO_USER)
+
+
+def _told(error: BaseException, hidden: str | tuple[str, ...]) -> str:
+    """An exception and what led to it, as Python shows them, without the frames of some files.
+
+    What was raised and caught in those files alone is left out; so is the cause of what came from another process,
+    which tells of it itself.
+    """
+    found = TracebackException.from_exception(error)
+    parts: list[tuple[Any, BaseException]] = [(found, error)]
+    for part, one in parts:
+        pairs = [(part.__cause__, one.__cause__), (part.__context__, one.__context__)]
+        pairs += zip(part.exceptions or (), getattr(one, "exceptions", ()), strict=False)
+        parts += [(inner, cause) for inner, cause in pairs if inner is not None and cause is not None]
+        frames = [frame for frame in part.stack if not frame.filename.startswith(hidden)]
+        part.stack = StackSummary.from_list(frames) if frames else None  # shows no header
+    for part, one in reversed(parts):
+        if part.__cause__ is not None and part.__cause__.stack is None and isinstance(one, MillraceError):
+            part.__cause__ = part.__cause__.__cause__
+        if part.__context__ is not None and part.__context__.stack is None:
+            part.__context__ = part.__context__.__cause__ or part.__context__.__context__
+        if _sent_place(one) is not None:
+            part.__cause__ = part.__context__ = None
+    return "".join(found.format())
 
 
 def text(error: BaseException) -> str:
@@ -62,16 +80,19 @@ def text(error: BaseException) -> str:
         return f"<its own text raised {type(own_error).__name__}>"
 
 
+def text_of(error: BaseException) -> str:
+    """An exception in one line: its class and message."""
+    said = text(error).strip()
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 def in_a_line(error: BaseException) -> str:
     """An exception with its class and the place that raised it; an error of ours says what there is to say.
 
     Args:
         error: what was raised.
     """
-    if isinstance(error, MillraceError):
-        return text(error)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NO_USER)]
-    return f"{type(error).__name__}: {text(error)}{_place(frames[-1]) if frames else ''}"
+    return text(error) if isinstance(error, MillraceError) else text_of(error) + place(error)
 
 
 def log_failure(log: logging.Logger, what: str, error: BaseException) -> None:
@@ -83,17 +104,68 @@ def log_failure(log: logging.Logger, what: str, error: BaseException) -> None:
         error: the exception.
     """
     # of an error that is ours its message says all there is to know of our side
-    ours = f"{_PACKAGE}/" if isinstance(error, MillraceError) else _OURS
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
-    lines += traceback.format_exception_only(error)
+    told = _told(error, f"{_PACKAGE}/" if isinstance(error, MillraceError) else _OURS)
     # whoever looks at the screen gets the exception itself in a moment, or has caught it
-    short = f"{what}: {type(error).__name__}: {text(error)}{_place(frames[-1]) if frames else ''}"
-    log.error("%s:\n%s", what, "".join(lines).rstrip(), extra={"millrace_short": short})
+    short = f"{what}: {text_of(error)}{place(error)}"
+    log.error("%s:\n%s", what, told.rstrip(), extra={"millrace_short": short})
 
 
-def _place(frame: traceback.FrameSummary) -> str:
+# -- the line of the user's
+
+
+def place(error: BaseException) -> str:
+    """The innermost line of the user's that raised an exception, as ` (etl.py:58)`; empty if none is known.
+
+    Code of an installed package is the user's where nothing else is: then that of the package that was called first.
+
+    Args:
+        error: what was raised.
+    """
+    sent = _sent_place(error)
+    if sent is not None:
+        return sent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NO_USER)]
+    packages = [_package(frame.filename) for frame in frames]
+    first = next((package for package in packages if package), None)
+    for wanted in (None, first):
+        for frame, package in zip(reversed(frames), reversed(packages), strict=True):
+            if package == wanted and not (package is None and frame.filename.startswith(_STANDARD)):
+                return _written(frame)
+    return _written(frames[-1]) if frames else ""
+
+
+def _package(file: str) -> str | None:
+    """The installed package that a file is part of; None if it is of none."""
+    parts = Path(file).parts
+    at = next((number for number, part in enumerate(parts) if part in _INSTALLED), None)
+    return None if at is None else "/".join(parts[: at + 2])
+
+
+def _written(frame: FrameSummary) -> str:
     file = Path(frame.filename)
-    return (
-        f" (line {frame.lineno} of the cell)" if "ipykernel_" in file.parent.name else f" ({file.name}:{frame.lineno})"
-    )
+    if "ipykernel_" in file.parent.name:
+        return f" (line {frame.lineno} of the cell)"
+    name = f"{file.parent.name}/{file.name}" if file.name == "__init__.py" else file.name
+    return f" ({name}:{frame.lineno})"
+
+
+# -- what was raised in another process
+
+
+def sent(error: E, note: str, place: str) -> E:
+    """An exception that was raised in another process, with what that knows of it.
+
+    Args:
+        error: the exception, which has no frames here.
+        note: its traceback, in words.
+        place: what `place` said there.
+    """
+    with contextlib.suppress(Exception):  # a class of the user's that refuses attributes
+        error.add_note(note)
+        setattr(error, _PLACE, place)
+    return error
+
+
+def _sent_place(error: BaseException) -> str | None:
+    found: str | None = getattr(error, _PLACE, None)
+    return found

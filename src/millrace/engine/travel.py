@@ -8,14 +8,14 @@ uses.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import cloudpickle
 
 from millrace.engine.alarms import TimeLimitReached
-from millrace.engine.tracebacks import own
+from millrace.engine.tracebacks import of_user, place, sent
 from millrace.engine.whereabouts import SCRIPTS, importable, name_of, named
 from millrace.errors import CannotTravel, RunFailed
 
@@ -148,16 +148,21 @@ def pack_value(task: str, value: Any) -> bytes:
 
 
 def pack_error(error: BaseException) -> bytes:
-    """An exception as bytes, with the text of its traceback as a note; a description if it cannot be sent itself.
+    """An exception as bytes, with its causes and where it was raised; a description of what cannot be sent itself.
 
     Args:
         error: what the task raised.
     """
-    if not isinstance(error, (TimeLimitReached, CannotTravel)):
-        try:
-            error.add_note(_traceback(error))
-        except Exception as second:  # a class of the user's that refuses attributes
-            error.__context__ = second
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
+    told = ("", "") if isinstance(error, (TimeLimitReached, CannotTravel)) else (_traceback(error), place(error))
+    return pack((*told, [_packed(one) for one in chain]))
+
+
+def _packed(error: BaseException) -> bytes:
+    # Dask has exceptions travel with frames and all; here they travel in one way, whatever is installed
+    error.__cause__ = error.__context__ = error.__traceback__ = None
     for form in (error, _Rebuilt(error)):
         try:
             blob = pack(form)
@@ -165,9 +170,20 @@ def pack_error(error: BaseException) -> bytes:
                 return blob
         except Exception:  # an argument that cannot be pickled, or a class that cannot be called with its `args`
             continue
-    described = RunFailed(f"{_text(error)} (the exception itself cannot be sent between processes)")
-    described.add_note(_traceback(error))
-    return pack(described)
+    return pack(RunFailed(f"{_text(error)} (the exception itself cannot be sent between processes)"))
+
+
+def unpack_error(blob: bytes) -> BaseException:
+    """The exception that `pack_error` made bytes of.
+
+    Args:
+        blob: the bytes.
+    """
+    note, where, forms = unpack(blob)
+    chain: list[BaseException] = [unpack(form) for form in forms]
+    for one, cause in pairwise(chain):
+        one.__cause__ = cause
+    return sent(chain[0], note, where) if note else chain[0]
 
 
 class _Rebuilt:
@@ -188,5 +204,4 @@ def _rebuilt(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[
 
 
 def _traceback(error: BaseException) -> str:
-    lines = traceback.format_exception(own(error))
-    return "Where it was raised, in the process of the task:\n" + "".join(lines).rstrip()
+    return f"Where it was raised, in the process of the task:\n{of_user(error).rstrip()}"
