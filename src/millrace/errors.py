@@ -15,7 +15,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ TooLarge 413
     ├─ Busy 503             (with the seconds to wait) SlotsTaken 423
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
-    ├─ RunError             RunFailed ─ CellFailed · RunCrashed ─ WorkerDied · RunCancelled
+    ├─ RunError             RunFailed ─ CellFailed · UpstreamFailed · RunCrashed ─ WorkerDied · RunCancelled
     │                       RunTimedOut ─ PauseTimedOut
     ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError · NoEngine
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
@@ -254,6 +254,10 @@ class RunError(MillraceError):
 
 class RunFailed(RunError):
     """A run ended in the state Failed, and its exception is not at hand in this process."""
+
+
+class UpstreamFailed(RunFailed):
+    """A task was not run because one that it needs did not complete; what that raised is the `__cause__`."""
 
 
 class CellFailed(RunFailed):

@@ -35,10 +35,9 @@ from millrace import (
     unmapped,
 )
 from millrace.client.synchronous import Client
-from millrace.engine.inputs import UpstreamFailed
 from millrace.engine.recorder import recorder
 from millrace.engine.runners import TaskRunner
-from millrace.errors import CannotTravel, RunCancelled, RunFailed, RunTimedOut, WorkerDied
+from millrace.errors import CannotTravel, RunCancelled, RunFailed, RunTimedOut, UpstreamFailed, WorkerDied
 from millrace.schema.runs import FlowRun, TaskRun
 from millrace.schema.states import StateType
 
@@ -282,8 +281,9 @@ def test_failures_keep_type_text_and_attributes(runner: TaskRunner, client: Clie
         after = add.submit(first)
         with pytest.raises(Local, match="of this function") as caught:
             first.result()
-        with pytest.raises(UpstreamFailed):
+        with pytest.raises(UpstreamFailed, match="'fails-0' did not complete: Failed") as upstream:
             after.result()
+        assert upstream.value.__cause__ is caught.value
         return caught.value, second.result(raise_on_failure=False), after.state.name
 
     local, mine, name = failures()

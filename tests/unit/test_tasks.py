@@ -10,18 +10,18 @@ from uuid import uuid4
 
 import pytest
 
-from millrace import Task, flow, task, unmapped
+from millrace import Task, exceptions, flow, task, unmapped
 from millrace.engine.alarms import TimeLimitReached, limited
 from millrace.engine.effects import Step
 from millrace.engine.endings import Ending
 from millrace.engine.futures import TaskFuture
-from millrace.engine.inputs import UpstreamFailed, find, resolve, result_of_upstream, settle
+from millrace.engine.inputs import find, resolve, result_of_upstream, settle
 from millrace.engine.interrupts import Stoppable
 from millrace.engine.logs import Spool, ship, ship_remaining
 from millrace.engine.runners import InlineTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from millrace.engine.states import Completed, Failed, RunState
 from millrace.engine.task_events import TaskClock, TaskFacts, event_of
-from millrace.errors import InvalidInput, ParameterError, RunCancelled
+from millrace.errors import InvalidInput, ParameterError, RunCancelled, UpstreamFailed
 from millrace.schema.fields import now
 from millrace.schema.logs import LogCreate
 from millrace.schema.states import StateType
@@ -84,8 +84,39 @@ def test_futures_are_found_and_resolved_where_they_nest() -> None:
 
 
 def test_an_upstream_that_failed() -> None:
-    with pytest.raises(UpstreamFailed, match=r"'a-task' did not complete: Failed"):
+    with pytest.raises(UpstreamFailed, match=r"upstream 'a-task' did not complete: Failed\('x'\)"):
         resolve([ended(Failed(message="x"))], result_of_upstream)
+    assert exceptions.UpstreamTaskError is UpstreamFailed
+
+
+def test_an_upstream_that_failed_is_told_with_why() -> None:
+    boom = ValueError("boom")
+    first = ended(Failed(data=boom))
+    with pytest.raises(UpstreamFailed, match=r"'a-task' did not complete: Failed\('ValueError: boom'\)$") as second:
+        resolve([first], result_of_upstream)
+    assert second.value.__cause__ is boom
+    # further down the first of them is told, and no longer chain of texts
+    error: BaseException = second.value
+    for _ in range(3):
+        future: TaskFuture[object] = TaskFuture(uuid4(), "after")
+        future._set(Ending(Step(StateType.PENDING, "NotReady", str(error)), None, error))
+        with pytest.raises(UpstreamFailed) as later:
+            resolve(future, result_of_upstream)
+        assert str(later.value) == f"upstream 'after' was not run: {second.value}" and later.value.__cause__ is error
+        error = later.value
+
+
+def test_a_state_as_an_upstream_is_told_by_its_run() -> None:
+    run = uuid4()
+    state = Failed(message="no rows")
+    with pytest.raises(UpstreamFailed, match=r"^a state that was passed did not complete: Failed\('no rows'\)$"):
+        resolve(state, result_of_upstream)
+    state.state_details.flow_run_id = run
+    with pytest.raises(UpstreamFailed, match=f"upstream flow run {run} did not complete"):
+        resolve(state, result_of_upstream)
+    state.state_details.task_run_id = run
+    with pytest.raises(UpstreamFailed, match=f"upstream task run {run} did not complete"):
+        resolve(state, result_of_upstream)
 
 
 def test_returned_futures_decide() -> None:

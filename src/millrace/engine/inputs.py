@@ -20,8 +20,8 @@ from millrace.engine import results
 from millrace.engine.annotations import Annotation, allow_failure, opaque, quote
 from millrace.engine.futures import FutureList, TaskFuture
 from millrace.engine.lineage import Lineage
-from millrace.engine.states import RunState
-from millrace.errors import InvalidInput, RunFailed
+from millrace.engine.states import RunState, shortened
+from millrace.errors import InvalidInput, RunFailed, UpstreamFailed
 from millrace.schema.states import State, StateType
 
 MOST_LOOKED_UP = 1000
@@ -29,10 +29,6 @@ MOST_LOOKED_UP = 1000
 
 _ATOMS = frozenset({int, float, str, bytes, bool, type(None), complex, UUID})
 _PLAIN = (list, tuple, set, frozenset)
-
-
-class UpstreamFailed(RunFailed):
-    """A task was not run because a task it needs did not complete."""
 
 
 @dataclass(slots=True)
@@ -291,8 +287,26 @@ def result_of_upstream(source: Any, allowed: bool = False) -> Any:
         return state.result() if isinstance(state, RunState) else results.read(state)
     if allowed and (state.type is StateType.FAILED or state.name == "NotReady"):
         return state.result(raise_on_failure=False) if isinstance(state, RunState) else RunFailed(str(state))
-    name = source.name if isinstance(source, TaskFuture) else "a run"
-    raise UpstreamFailed(f"upstream {name!r} did not complete: {state.name}")
+    error = state._error if isinstance(state, RunState) else None
+    raise UpstreamFailed(f"{_upstream(source)} {_why(state, error)}") from error
+
+
+def _upstream(source: TaskFuture[Any] | State) -> str:
+    if isinstance(source, TaskFuture):
+        return f"upstream {source.name!r}"
+    details = source.state_details
+    for kind, run in (("task", details.task_run_id), ("flow", details.flow_run_id)):
+        if run is not None:
+            return f"upstream {kind} run {run}"
+    return "a state that was passed"
+
+
+def _why(state: State, error: BaseException | None) -> str:
+    if not isinstance(error, UpstreamFailed):
+        return f"did not complete: {shortened(state)}"
+    while isinstance(error.__cause__, UpstreamFailed):
+        error = error.__cause__
+    return f"was not run: {error}"
 
 
 def wait_for_all(wait_for: Any) -> None:

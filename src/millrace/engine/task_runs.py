@@ -21,7 +21,7 @@ from millrace.engine.effects import Call, Effect, Hit, Keep, Look, Record, Sleep
 from millrace.engine.endings import Ending
 from millrace.engine.errands import Carrier, Errand
 from millrace.engine.futures import wait
-from millrace.engine.inputs import Dependencies, UpstreamFailed, resolve, result_of_upstream, wait_for_all
+from millrace.engine.inputs import Dependencies, resolve, result_of_upstream, wait_for_all
 from millrace.engine.interrupts import SLICE, Stoppable
 from millrace.engine.lineage import ALONE_RETURNED, holders
 from millrace.engine.locks import PAUSE_SECONDS
@@ -34,7 +34,7 @@ from millrace.engine.task_calls import TaskCall
 from millrace.engine.task_events import NEVER, TaskFacts, event_of, task_run_of
 from millrace.engine.task_results import TaskResult, persists
 from millrace.engine.tracebacks import log_failure, text_of
-from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable
+from millrace.errors import ConcurrencyError, RunCancelled, ServerUnavailable, UpstreamFailed
 from millrace.schema.fields import new_id
 from millrace.schema.states import State, StateType
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sysconfig
 import traceback
@@ -65,7 +66,9 @@ def _told(error: BaseException, hidden: str | tuple[str, ...]) -> str:
             part.__context__ = part.__context__.__cause__ or part.__context__.__context__
         if _sent_place(one) is not None:
             part.__cause__ = part.__context__ = None
-    return "".join(found.format())
+    shown = io.StringIO()
+    found.print(file=shown)
+    return shown.getvalue()
 
 
 def text(error: BaseException) -> str:
