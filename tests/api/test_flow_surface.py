@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import threading
 import time
 from typing import Any
@@ -142,6 +143,12 @@ def test_hooks_on_every_way_out(client: Client, colour: str, ending: str) -> Non
     async def abad(flow_: Any, run: FlowRun, state: Any) -> None:
         raise ValueError("in an async hook")
 
+    def leaves(flow_: Any, run: FlowRun, state: Any) -> None:
+        sys.exit(4)
+
+    async def aleaves(flow_: Any, run: FlowRun, state: Any) -> None:
+        sys.exit(5)
+
     raised = {"on_failure": KeyError("k"), "on_cancellation": RunCancelled("stop"), "on_crashed": SystemExit(3)}
 
     def body() -> int:
@@ -152,8 +159,8 @@ def test_hooks_on_every_way_out(client: Client, colour: str, ending: str) -> Non
     async def abody() -> int:
         return body()
 
-    made = flow(name=name, on_running=[bad, note])(body if colour == "def" else abody)  # type: ignore[arg-type]
-    for hook in (bad, note, abad, anote):
+    made = flow(name=name, on_running=[bad, leaves, note])(body if colour == "def" else abody)  # type: ignore[arg-type]
+    for hook in (bad, leaves, note, abad, aleaves, anote):
         assert getattr(made, ending)(hook) is hook
     try:
         answer: Any = made()
@@ -172,6 +179,7 @@ def test_hooks_on_every_way_out(client: Client, colour: str, ending: str) -> Non
     said = "\n".join(log_lines(client, run))
     assert said.count(f"hook of {run.name}") == 3
     assert "ValueError: in a hook" in said and "ValueError: in an async hook" in said
+    assert said.count("SystemExit: 4") == 2 and "SystemExit: 5" in said
 
 
 @pytest.mark.parametrize("colour", ["def", "async def"])

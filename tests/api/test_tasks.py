@@ -813,6 +813,11 @@ def test_hooks(client: Client) -> None:
         seen.append(("failed", str(state.message)))
         raise RuntimeError("in a hook")
 
+    @worked.on_failure
+    def leaves(task: Any, task_run: TaskRun, state: Any) -> None:
+        seen.append("leaves")
+        sys.exit(4)
+
     def body() -> Any:
         return worked(False), worked.submit(True, return_state=True).name
 
@@ -824,8 +829,9 @@ def test_hooks(client: Client) -> None:
         ("worked", "Running", "Running"),
         ("worked", "Retrying", "Retrying"),
         ("failed", "ValueError: bad"),
+        "leaves",
     ]
-    assert "RuntimeError: in a hook" in logs(client, run)
+    assert "RuntimeError: in a hook" in logs(client, run) and "SystemExit: 4" in logs(client, run)
 
     @task(on_completion=[completed], on_running=[completed])
     async def later() -> int:

@@ -615,9 +615,23 @@ def test_a_keyboard_interrupt_in_there_is_no_end_of_the_world(elsewhere: TaskRun
 
     @flow(task_runner=elsewhere)
     def left() -> Any:
-        return leaves.submit(return_state=True).name, add.submit(1).result()
+        state = leaves.submit(return_state=True)
+        return state.name, state.message, add.submit(1).result()
 
-    assert left() == ("Crashed", 2)
+    assert left() == ("Crashed", "The run's code called sys.exit(4).", 2)
+
+
+def test_exceptions_keep_what_no_argument_holds(elsewhere: TaskRunner) -> None:
+    @task
+    def opens() -> None:
+        Path("/no/such/file").read_text()
+
+    @flow(task_runner=elsewhere)
+    def opening() -> Any:
+        return opens.submit().result(raise_on_failure=False)
+
+    found = opening()
+    assert (type(found), found.errno, found.filename) == (FileNotFoundError, 2, "/no/such/file")
 
 
 # -- options

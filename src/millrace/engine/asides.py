@@ -10,11 +10,16 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
+from millrace.engine.alarms import Alarm
 from millrace.engine.context import FlowRunContext, TaskRunContext, run_thread
+from millrace.engine.interrupts import RunSuspended, Stopped
 from millrace.engine.logs import prints_logged
 from millrace.engine.tracebacks import log_failure
 
 Aside = tuple[Callable[..., Any], tuple[Any, ...]]
+
+_FROM_OUTSIDE = (KeyboardInterrupt, asyncio.CancelledError, Alarm, Stopped, RunSuspended)
+"""What stops the code around a run, whatever it is at; all else that an aside raises is its own."""
 
 
 def aside(fn: Callable[..., Any], *args: Any) -> Any:
@@ -53,7 +58,9 @@ def asides(log: logging.Logger, what: str, calls: list[Aside]) -> Any:
         for fn, args in calls:
             try:
                 answer = aside(fn, *args)
-            except Exception as error:
+            except _FROM_OUTSIDE:
+                raise
+            except BaseException as error:
                 answer = _failed(log, what, fn, error)
     return answer
 
@@ -66,7 +73,9 @@ async def aasides(log: logging.Logger, what: str, calls: list[Aside]) -> Any:
             try:
                 answer = fn(*args)
                 answer = await answer if inspect.isawaitable(answer) else answer
-            except Exception as error:
+            except _FROM_OUTSIDE:
+                raise
+            except BaseException as error:
                 answer = _failed(log, what, fn, error)
     return answer
 
@@ -76,7 +85,7 @@ def _logs_prints() -> bool:
     return run is not None and run.log_prints
 
 
-def _failed(log: logging.Logger, what: str, fn: Callable[..., Any], error: Exception) -> bool:
+def _failed(log: logging.Logger, what: str, fn: Callable[..., Any], error: BaseException) -> bool:
     log_failure(log, f"The {what} {getattr(fn, '__name__', fn)!r} raised", error)
     return False
 

@@ -161,9 +161,7 @@ def pack_error(error: BaseException) -> bytes:
 
 
 def _packed(error: BaseException) -> bytes:
-    # Dask has exceptions travel with frames and all; here they travel in one way, whatever is installed
-    error.__cause__ = error.__context__ = error.__traceback__ = None
-    for form in (error, _Rebuilt(error)):
+    for form in (_Itself(error), _Rebuilt(error)):
         try:
             blob = pack(form)
             if type(unpack(blob)) is type(error):
@@ -184,6 +182,16 @@ def unpack_error(blob: bytes) -> BaseException:
     for one, cause in pairwise(chain):
         one.__cause__ = cause
     return sent(chain[0], note, where) if note else chain[0]
+
+
+class _Itself:
+    """Unpickles as the exception, in Python's way: Dask has another, which brings frames and loses an exit code."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self._error.__reduce_ex__(4)
 
 
 class _Rebuilt:
