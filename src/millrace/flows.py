@@ -37,6 +37,7 @@ from millrace.engine.results import keeps
 from millrace.engine.run_names import run_name
 from millrace.engine.runners import TaskRunner
 from millrace.engine.sent_values import jsonable
+from millrace.engine.task_options import check_options, check_truth
 from millrace.engine.tracing import Visualized, current
 from millrace.engine.whereabouts import reduced, twin
 from millrace.errors import InvalidInput
@@ -142,11 +143,11 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
         self.task_runner = made_runner(task_runner)
         self.description = description or doc_of(self.fn)
         self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
-        self.should_validate_parameters = validate_parameters
-        self.persist_result = keeps(persist_result, result_storage, result_serializer, cache_result_in_memory)
+        self.should_validate_parameters = validate_parameters is not False
+        self.cache_result_in_memory = cache_result_in_memory is not False
+        self.persist_result = keeps(persist_result, result_storage, result_serializer, self.cache_result_in_memory)
         self.result_storage = result_storage
         self.result_serializer = result_serializer
-        self.cache_result_in_memory = cache_result_in_memory
         self.log_prints = log_prints
         self._set_retries(retries, retry_delay_seconds)
         self._inspect()
@@ -219,39 +220,17 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
     def _bound_signature(self) -> Signature:
         return Signature(self.fn, self.signature.name, bound=True)
 
-    def with_options(
-        self,
-        *,
-        name: str | None = None,
-        version: str | None = None,
-        retries: int | None = None,
-        retry_delay_seconds: float | None = None,
-        description: str | None = None,
-        flow_run_name: Callable[..., str] | str | None = None,
-        task_runner: type[TaskRunner] | TaskRunner | None = None,
-        timeout_seconds: float | None = None,
-        validate_parameters: bool | None = None,
-        persist_result: bool | None = NotSet,
-        result_storage: Any = NotSet,
-        result_serializer: Any = NotSet,
-        cache_result_in_memory: bool | None = None,
-        log_prints: bool | None = NotSet,
-        on_completion: Iterable[Hook] | None = None,
-        on_failure: Iterable[Hook] | None = None,
-        on_cancellation: Iterable[Hook] | None = None,
-        on_crashed: Iterable[Hook] | None = None,
-        on_running: Iterable[Hook] | None = None,
-    ) -> Flow[P, R]:
-        """The same flow with other options: those of `Flow`. What is not given stays.
+    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R]:
+        """The same flow with other options: any of the constructor's, by name. What is not given stays.
 
-        None is a value of `persist_result`, `result_storage`, `result_serializer` and `log_prints`; of the others it
-        means that the option stays. An empty list takes hooks away.
+        Args:
+            options: what to change, None included: it means what it means to the constructor.
 
         Example:
             >>> hello.with_options(retries=3)("mill")  # doctest: +SKIP
             'hello mill'
         """
-        given = dict(locals())
+        check_options(options, FlowOptions.__annotations__, "a flow")
         kept: dict[str, Any] = {
             "name": self.name,
             "version": self._version,
@@ -259,12 +238,7 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
             **{option: getattr(self, option) for option in _KEPT},
             **{hook: getattr(self, f"{hook}_hooks") for hook in HOOKS.values()},
         }
-        nullable = ("persist_result", "result_storage", "result_serializer", "log_prints")
-        for option in kept:
-            unchanged = NotSet if option in nullable else None
-            if given[option] is not unchanged:
-                kept[option] = given[option]
-        made: Flow[P, R] = type(self)(self.fn, **kept)
+        made: Flow[P, R] = type(self)(self.fn, **{**kept, **options})
         made._decorated, made.signature = self._decorated, replace(self.signature, name=made.signature.name)
         made._storage, made._entrypoint = self._storage, self._entrypoint
         return made
@@ -350,6 +324,7 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
             ServerUnavailable: no server answers and none could be started.
         """
         __tracebackhide__ = True
+        check_truth(return_state, "return_state")
         parameters = self.signature.bind(args, kwargs, typed=self.should_validate_parameters)
         if (trace := current()) is not None:
             return (trace.acall if self.isasync else trace.call)(self, "flow", parameters, wait_for)
@@ -374,19 +349,17 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
         >>> @flow(retries=2, log_prints=True)
         ... def etl(day: str): ...
     """
-    unknown = set(options) - set(FlowOptions.__annotations__)
-    if unknown:
-        raise TypeError(f"@flow has no option {', '.join(sorted(unknown))}")
+    check_options(options, FlowOptions.__annotations__, "@flow")
     return Flow(fn, **options) if fn is not None else lambda function: Flow(function, **options)
 
 
-# A signature to look up: `flow` takes what `Flow` takes, by name.
-_OPTIONS = list(inspect.signature(Flow).parameters.values())
-cast(Any, flow).__signature__ = inspect.Signature(
-    [
-        _OPTIONS[0].replace(kind=inspect.Parameter.POSITIONAL_ONLY, default=None),
-        *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in _OPTIONS[1:]),
-    ]
+# Signatures to look up: both take what `Flow` takes, by name.
+_KEYWORDS = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in inspect.signature(Flow).parameters.values()]
+_FN = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_ONLY, default=None)
+_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+cast(Any, flow).__signature__ = inspect.Signature([_FN, *_KEYWORDS[1:]])
+cast(Any, Flow.with_options).__signature__ = inspect.Signature(
+    [_SELF, *(one.replace(default=NotSet) for one in _KEYWORDS[1:])]
 )
 cast(Any, flow).from_source = Flow.from_source
 

@@ -165,7 +165,7 @@ class Task(Hooked, Generic[P, R]):
         places = (given["result_storage"], given["result_serializer"], given["result_storage_key"])
         self.persists_for_itself = given["persist_result"] is True or any(place is not None for place in places)
         self.result_storage, self.result_serializer, self.result_storage_key = places
-        self.cache_result_in_memory: bool = given["cache_result_in_memory"]
+        self.cache_result_in_memory: bool = given["cache_result_in_memory"] is not False
 
     def _inspect(self) -> None:
         fn = self.fn
@@ -291,6 +291,7 @@ class Task(Hooked, Generic[P, R]):
             InvalidInput: `return_state` of a generator.
         """
         __tracebackhide__ = True
+        check_truth(return_state, "return_state")
         call = TaskCall(self, self.signature.bind(args, kwargs), wait_for)
         if self.isgenerator:
             if return_state:
@@ -313,6 +314,7 @@ class Task(Hooked, Generic[P, R]):
         Example:
             >>> total = add.submit(first.submit(), 1).result()  # doctest: +SKIP
         """
+        check_truth(return_state, "return_state")
         future: TaskFuture[R] = submit_task(TaskCall(self, self.signature.bind(args, kwargs), wait_for))
         if return_state:
             future.wait()
@@ -336,6 +338,7 @@ class Task(Hooked, Generic[P, R]):
         Raises:
             ParameterError: nothing to map over, or different lengths.
         """
+        check_truth(return_state, "return_state")
         given = self.signature.bind(args, kwargs)
         futures: FutureList[R] = FutureList(map(submit_task, calls_of(self, given, wait_for)))
         if return_state:

@@ -212,6 +212,13 @@ def test_options_stay_unless_given() -> None:
     assert isinstance(second.task_runner, InlineTaskRunner)
     assert first.task_runner == ThreadPoolTaskRunner()
     assert first.with_options(retries=0).retries == 0
+    # None is what it is to the constructor, as with tasks
+    bare = first.with_options(
+        name=None, retries=None, timeout_seconds=None, version=None, persist_result=None, validate_parameters=None
+    )
+    assert (bare.name, bare.retries, bare.timeout_seconds, bare.persist_result) == ("unknown-lambda", 0, None, None)
+    assert bare.version != "v" and bare.should_validate_parameters is True
+    assert task(retries=2)(lambda: 1).with_options(retries=None, cache_result_in_memory=None).retries == 0
     with pytest.raises(TypeError, match="colour"):
         first.with_options(colour=1)  # type: ignore[call-arg]
 

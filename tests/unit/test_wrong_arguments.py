@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,12 @@ anything: Any = None
 def plain() -> None: ...
 
 
+async def aplain() -> None: ...
+
+
+def one(x: int) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [
@@ -63,6 +70,17 @@ def plain() -> None: ...
         (lambda: flow(name="  ")(plain), ValueError, "is empty"),
         (lambda: flow(name="a\nb")(plain), ValueError, "a name is one line of text"),
         (lambda: flow(name="a\0b")(plain), ValueError, "a name is one line of text"),
+        (lambda: flow(plain)(return_state="x"), TypeError, "return_state must be True or False; got 'x'"),
+        (lambda: flow(aplain)(return_state=1), TypeError, "return_state must be True or False; got 1"),
+        (lambda: task(plain)(return_state="x"), TypeError, "return_state must be True or False; got 'x'"),
+        (lambda: task(plain).submit(return_state="x"), TypeError, "return_state must be True or False; got 'x'"),
+        (lambda: task(plain).map(return_state="x"), TypeError, "return_state must be True or False; got 'x'"),
+        (lambda: flow(plain)(wait_for=5), TypeError, r"wait_for takes futures and states.*; got 5 \(int\)"),
+        (lambda: asyncio.run(flow(aplain)(wait_for=0)), TypeError, r"wait_for takes futures.*; got 0 \(int\)"),
+        (lambda: task(plain)(wait_for="abc"), TypeError, r"wait_for takes futures.*; got 'abc' \(str\)"),
+        (lambda: asyncio.run(task(aplain)(wait_for=plain)), TypeError, r"wait_for takes futures.* \(function\)"),
+        (lambda: task(plain).submit(wait_for=5), TypeError, r"wait_for takes futures.*; got 5 \(int\)"),
+        (lambda: task(one).map([1], wait_for=True), TypeError, r"wait_for takes futures.*; got True \(bool\)"),
     ],
 )
 def test_a_wrong_argument_is_named(call: Callable[[], Any], kind: type[Exception], said: str) -> None:

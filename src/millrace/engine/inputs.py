@@ -323,9 +323,17 @@ def wait_for_all(wait_for: Any) -> None:
 
 
 def listed(wait_for: Any) -> Any:
-    """`wait_for` as a collection that can be looked at twice, which an iterator cannot."""
-    if isinstance(wait_for, (TaskFuture, State, Annotation, *_PLAIN, dict)) or not isinstance(wait_for, Iterable):
+    """`wait_for` as a collection that can be looked at twice, which an iterator cannot.
+
+    Raises:
+        TypeError: it is a plain value.
+    """
+    kind: Any = type(wait_for)
+    if wait_for is None or isinstance(wait_for, (TaskFuture, State, Annotation)) or _parts(kind) is not None:
         return wait_for
+    if kind in _ATOMS or not isinstance(wait_for, Iterable):
+        got = f"{wait_for!r} ({kind.__name__})"
+        raise TypeError(f"wait_for takes futures and states, alone or in collections; got {got}")
     return list(wait_for)
 
 

@@ -63,7 +63,7 @@ async def arun_flow(
     __tracebackhide__ = True
     try:
         session = await asyncio.to_thread(session_of, flow, parameters, wait_for) if wait_for else None
-        session = session or session_of(flow, parameters, None)
+        session = session or session_of(flow, parameters, wait_for)
     except ParameterError as error:
         if not return_state:
             raise

@@ -57,7 +57,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 def check_options(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuses options that a task does not have."""
+    """Refuses options that a flow or task does not have."""
     names = list(known)
     unknown = sorted(set(given) - set(names))
     for name in unknown:
