@@ -565,3 +565,15 @@ def test_a_line_that_cannot_be_formatted_fails_nothing(
     assert "<Unspeakable> (not formatted: RuntimeError: no words)" in found and "after" in found
     assert any(text.startswith("%s and %s (not formatted: TypeError:") for text in found)
     assert "%d rows (not formatted" in capsys.readouterr().err
+
+
+def test_a_handle_gives_the_lines_that_were_logged_just_now(client: Client) -> None:
+    @flow
+    def says(number: int) -> None:
+        get_run_logger().info("number %d", number)
+
+    for number in range(3):
+        run = says(number, return_state=True).state_details.flow_run_id
+        assert run is not None
+        told = [line.message for line in millrace.RunHandle(run).logs()]
+        assert told == ["Flow 'says' begins", f"number {number}", "Ended: Completed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -25,6 +25,9 @@ _FIRST_LOOK, _SLOWER, _LAST_LOOK = 0.05, 1.3, 1.0
 # An interrupt of the kernel does not wake a sleeping event loop (ipykernel): it has to wake up by itself now and then.
 _SLICE = 0.2
 _PAGE = 200
+
+unsent: dict[str, Callable[[], object]] = {}
+"""Sends what this process has still to say of its runs, by who does; called before a run's lines are read."""
 
 
 class StoppedWatching(KeyboardInterrupt):
@@ -256,7 +259,9 @@ class RunHandle:
         return state
 
     def logs(self) -> list[Log]:
-        """The run's log lines so far, in the order of their times."""
+        """The run's log lines so far, in the order of their times; those of this process, up to this moment."""
+        for send in list(unsent.values()):
+            send()
         only = LogFilter(flow_run_id=IdCondition(any_=[self.id]))
         found: list[Log] = []
         while True:

@@ -13,10 +13,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from millrace import settings
+from millrace.client.handle import unsent
 from millrace.client.locate import connect, revive
 from millrace.engine.console import ConsoleHandler
 from millrace.engine.context import FlowRunContext, run_of_worker, run_thread
@@ -31,6 +32,7 @@ GATHER_SECONDS = 0.1
 BATCH = 500
 PATIENCE_SECONDS = 30.0
 EXIT_SECONDS = 5.0
+READING_SECONDS = 5.0
 
 _problems = logging.getLogger("millrace.engine")
 
@@ -184,6 +186,7 @@ class Recorder:
 def recorder() -> Recorder:
     """The recorder of this process; a forked child gets its own."""
     found = Recorder()
+    unsent["recorder"] = partial(found.flush, READING_SECONDS, logs=True)
     here = settings.current()
     level = logging.getLevelName(here.log_level)
     extra = [name for name in (part.strip() for part in here.log_extra_loggers.split(",")) if name]
