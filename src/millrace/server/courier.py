@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -29,6 +30,7 @@ AT_ONCE = 4
 ATTEMPTS = 4
 FIRST_DELAY = 2.0
 """Seconds after the first failure; each further one takes four times as long."""
+SHORTEST_SLEEP = 0.05
 LONGEST_SLEEP = 30.0
 
 
@@ -79,6 +81,7 @@ class Courier:
                 logger.exception("the courier failed; again in 5 s")
                 sleep = 5.0
             self._poked.wait(sleep)
+            time.sleep(SHORTEST_SLEEP)  # what many commits bring is looked for once
 
     def _once(self) -> float:
         with self._lock:
@@ -86,15 +89,17 @@ class Courier:
         free = AT_ONCE - len(busy)
         if free <= 0:
             return LONGEST_SLEEP
+        soonest = self._database.read(lambda tx: watches.next_due(tx, busy))
+        if soonest is None:
+            return LONGEST_SLEEP
+        ahead = (soonest - now()).total_seconds()
+        if ahead > 0:
+            return min(LONGEST_SLEEP, ahead)
         for invocation in self._database.read(lambda tx: watches.due(tx, busy, free)):
             with self._lock:
                 self._under_way.add(invocation.id)
-            busy.add(invocation.id)
             self._pool.submit(self._deliver, invocation)
-        later = self._database.read(lambda tx: watches.next_due(tx, busy))
-        if later is None or len(busy) >= AT_ONCE:
-            return LONGEST_SLEEP
-        return min(LONGEST_SLEEP, max(0.05, (later - now()).total_seconds()))
+        return 0.0  # what comes next?
 
     def _deliver(self, invocation: Invocation) -> None:
         try:

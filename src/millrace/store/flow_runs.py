@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, bindparam, func, select
 
 from millrace.errors import NotFound
 from millrace.schema.deployments import CATCH_UP_LABEL
 from millrace.schema.fields import JsonObject, new_id
+from millrace.schema.flows import Flow
 from millrace.schema.pools import DeploymentScheduledRunsQuery
 from millrace.schema.queries import FlowRunQuery
 from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun, FlowRunCreate, FlowRunSort, FlowRunUpdate
@@ -35,6 +36,16 @@ _ORDERS = {
     FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC: _c.next_scheduled_start_time.asc(),
     FlowRunSort.END_TIME_DESC: _c.end_time.desc(),
 }
+# statements that are made once: building one costs more than running it
+_RUNS = select(
+    flow_runs, work_queues.c.name.label("work_queue_name"), work_pools.c.name.label("work_pool_name")
+).select_from(
+    flow_runs.outerjoin(work_queues, work_queues.c.id == _c.work_queue_id).outerjoin(
+        work_pools, work_pools.c.id == _c.work_pool_id
+    )
+)
+_ONE = _RUNS.where(_c.id == bindparam("run"))
+_ROW = select(flow_runs).where(_c.id == bindparam("run")).with_for_update()
 _NEW: Run = {
     "state": None,
     "state_id": None,
@@ -101,14 +112,13 @@ def create(tx: Transaction, body: FlowRunCreate) -> tuple[FlowRun, bool]:
     known = by_key(tx, body.flow_id, body.idempotency_key)
     if known is not None:
         return known, False
-    run = prepare(tx, body)
+    run = prepare(tx, body, flows.read(tx, body.flow_id))
     insert(tx, [(run, [body.state or StateCreate(type=StateType.PENDING)])])
     return read(tx, run["id"]), True
 
 
-def prepare(tx: Transaction, body: FlowRunCreate) -> Run:
-    """The columns of a run that a client asks for, without a state."""
-    flow = flows.read(tx, body.flow_id)
+def prepare(tx: Transaction, body: FlowRunCreate, flow: Flow) -> Run:
+    """The columns of a run of a flow that a client asks for, without a state."""
     more: dict[str, Any] = {}
     if body.deployment_id is not None:  # of one that is gone, a run is a run all the same
         row = deployments.rows(tx, [body.deployment_id]).get(body.deployment_id)
@@ -178,18 +188,11 @@ def of_deployment(tx: Transaction, row: Row[Any], body: DeploymentFlowRunCreate,
     return draft(tx, asked, labels, **place, **more)
 
 
-def _select() -> Select[Any]:
-    joined = flow_runs.outerjoin(work_queues, work_queues.c.id == _c.work_queue_id)
-    joined = joined.outerjoin(work_pools, work_pools.c.id == _c.work_pool_id)
-    names = (work_queues.c.name.label("work_queue_name"), work_pools.c.name.label("work_pool_name"))
-    return select(flow_runs, *names).select_from(joined)
-
-
 def select_where(
     tx: Transaction, condition: ColumnElement[bool], order: Iterable[ColumnElement[Any]], limit: int
 ) -> list[FlowRun]:
     """The runs for which something holds."""
-    statement = _select().where(condition).order_by(*order).limit(limit)
+    statement = _RUNS.where(condition).order_by(*order).limit(limit)
     return [_flow_run(row, tx) for row in tx.connection.execute(statement)]
 
 
@@ -203,7 +206,7 @@ def row(tx: Transaction, id: UUID) -> Run:
     Raises:
         NotFound: there is none with this id.
     """
-    found = tx.connection.execute(select(flow_runs).where(_c.id == id).with_for_update()).mappings().first()
+    found = tx.connection.execute(_ROW, {"run": id}).mappings().first()
     if found is None:
         raise NotFound(f"No flow run has the id {id}.")
     return dict(found)
@@ -215,16 +218,16 @@ def read(tx: Transaction, id: UUID) -> FlowRun:
     Raises:
         NotFound: there is none with this id.
     """
-    found = select_where(tx, _c.id == id, (), 1)
-    if not found:
+    found = tx.connection.execute(_ONE, {"run": id}).first()
+    if found is None:
         raise NotFound(f"No flow run has the id {id}.")
-    return found[0]
+    return _flow_run(found, tx)
 
 
 def query(tx: Transaction, query: FlowRunQuery) -> list[FlowRun]:
     """The runs that match."""
     order = _ORDERS[query.sort or FlowRunSort.ID_DESC]
-    statement = _select().where(filters.flow_runs_of(query)).order_by(order, _c.id.desc())
+    statement = _RUNS.where(filters.flow_runs_of(query)).order_by(order, _c.id.desc())
     return [_flow_run(row, tx) for row in tx.connection.execute(page(statement, query))]
 
 

@@ -198,7 +198,7 @@ def begin(tx: Transaction, body: BeginRun) -> BegunRun:
     if known is not None:
         return _begun(tx, known, body)
     expires = tx.now + timedelta(seconds=body.lease_seconds)
-    run = flow_runs.prepare(tx, asked.model_copy(update={"flow_id": flow.id}))
+    run = flow_runs.prepare(tx, asked.model_copy(update={"flow_id": flow.id}), flow)
     run |= {"attempt": 1, "lease_holder": body.holder, "lease_expires": expires}
     proposed = [StateCreate(type=S.PENDING), StateCreate(type=S.RUNNING)]
     flow_runs.insert(tx, [(run, proposed)])

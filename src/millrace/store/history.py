@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Resource
 from millrace.schema.states import State, StateType
@@ -171,14 +171,20 @@ def _resource(role: str, id: object, name: str) -> Resource:
 
 def _surroundings(tx: Transaction, flow_id: UUID, deployment_id: UUID | None, queue_id: UUID | None) -> list[Resource]:
     """The flow, deployment, queue and pool of a run, as its events name them."""
-    joined = flows.outerjoin(deployments, deployments.c.id == deployment_id)
-    joined = joined.outerjoin(work_queues, work_queues.c.id == queue_id)
-    joined = joined.outerjoin(work_pools, work_pools.c.id == work_queues.c.work_pool_id)
-    parts = (("flow", flows), ("deployment", deployments), ("work-queue", work_queues), ("work-pool", work_pools))
-    columns = [column for _, table in parts for column in (table.c.id, table.c.name)]
-    found = tx.connection.execute(select(*columns).select_from(joined).where(flows.c.id == flow_id)).one()
-    return [
-        _resource(role, found[2 * index], found[2 * index + 1])
-        for index, (role, _) in enumerate(parts)
-        if found[2 * index] is not None
-    ]
+    ids = {"flow": flow_id, "deployment": deployment_id, "queue": queue_id}
+    found = tx.connection.execute(_SURROUNDINGS, ids).one()
+    named = zip(_ROLES, found[::2], found[1::2], strict=True)
+    return [_resource(role, id, name) for role, id, name in named if id is not None]
+
+
+_ROLES = {"flow": flows, "deployment": deployments, "work-queue": work_queues, "work-pool": work_pools}
+_SURROUNDINGS = (
+    select(*[column for table in _ROLES.values() for column in (table.c.id, table.c.name)])
+    .select_from(
+        flows.outerjoin(deployments, deployments.c.id == bindparam("deployment"))
+        .outerjoin(work_queues, work_queues.c.id == bindparam("queue"))
+        .outerjoin(work_pools, work_pools.c.id == work_queues.c.work_pool_id)
+    )
+    .where(flows.c.id == bindparam("flow"))
+)
+"""Made once: building a statement costs more than running it."""

@@ -109,8 +109,11 @@ class Writer:
     def _commit(self, batch: list[_Job]) -> None:
         try:
             with self._connection.begin():
-                for job in batch:
-                    job.outcome = self._in_savepoint(job)
+                if len(batch) == 1:  # nobody else's work to save from its exception
+                    batch[0].outcome = (batch[0].fn(self._connection), None)
+                else:
+                    for job in batch:
+                        job.outcome = self._in_savepoint(job)
         except BaseException as error:
             # The transaction is gone, and with it what every function of the batch wrote.
             failure = translated(error)
