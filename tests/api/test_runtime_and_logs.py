@@ -349,6 +349,10 @@ def test_processes_that_know_nothing_of_their_parent_belong_to_its_run(
     done = subprocess.run([sys.executable, script, method], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = done.stdout.split()
+    # the screen names the run as its own process does
+    assert f"| Flow run 'inner of {method}' - from a {method} process of" in done.stderr
+    assert f"| Flow run 'inner of {method}' - from a program of a process" in done.stderr
+    assert f"| Flow run 'outer of {method}' - from a {method} pool" in done.stderr
     outer, inner = ([text for _, text, _ in lines(client, run)] for run in (first, second))
     for pool in ("pool", "old pool"):
         assert outer.count(f"from a {method} {pool} process of outer of {method}") == 1, outer

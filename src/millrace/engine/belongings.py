@@ -1,4 +1,4 @@
-"""Whose a process is: what the code of a run starts carries the ids of its runs in its environment.
+"""Whose a process is: what the code of a run starts carries the ids of its runs in its environment, with their names.
 
 A worker's run is a session of its own, and the worker ends all of it. A called run shares its process with whoever
 called it: a kernel has processes of its own, of other runs, and of cells. So `subprocess` tells here which run starts
@@ -20,6 +20,7 @@ from contextvars import Context
 from functools import lru_cache, wraps
 from multiprocessing.process import BaseProcess
 from typing import Any
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from millrace.engine.context import WITHIN as LABEL
@@ -33,13 +34,13 @@ known: WeakKeyDictionary[BaseProcess, str] = WeakKeyDictionary()
 
 
 def label() -> str:
-    """The ids of the runs whose code runs here, the outermost first; empty outside of runs."""
-    ids: list[str] = []
+    """The ids and names of the runs whose code runs here, the outermost first; empty outside of runs."""
+    runs: list[str] = []
     context = FlowRunContext.get()
     while context is not None:
-        ids.insert(0, str(context.run_id))
+        runs.insert(0, f"{context.run_id}:{quote(context.flow_run.name, safe='')}")
         context = context.parent
-    return "/".join([*([os.environ[LABEL]] if LABEL in os.environ else []), *ids]) if ids else ""
+    return "/".join([*([os.environ[LABEL]] if LABEL in os.environ else []), *runs]) if runs else ""
 
 
 def nobodys(start: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, Token, copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 from millrace.engine.interrupts import Stoppable
@@ -207,7 +208,7 @@ def tags(*new: str) -> Iterator[set[str]]:
 
 RUN_ID = ("MILLRACE__FLOW_RUN_ID", "PREFECT__FLOW_RUN_ID")
 WITHIN = "MILLRACE__WITHIN"
-"""The ids of the runs whose code started this process, the innermost last; see `millrace.engine.belongings`."""
+"""The runs whose code started this process, as `id:name`, the innermost last; see `millrace.engine.belongings`."""
 
 
 def run_of_worker() -> UUID | None:
@@ -217,7 +218,17 @@ def run_of_worker() -> UUID | None:
 
 def run_of_process() -> UUID | None:
     """The flow run that this whole process belongs to: a worker's, or one whose code started it."""
-    return run_of_worker() or _id_in(os.environ.get(WITHIN, "").rpartition("/")[2])
+    return run_of_worker() or _id_in(_within()[0])
+
+
+def name_of_process() -> str:
+    """The name of the flow run whose code started this process; empty where that is not known."""
+    return unquote(_within()[1])
+
+
+def _within() -> tuple[str, str]:
+    known, _, name = os.environ.get(WITHIN, "").rpartition("/")[2].partition(":")
+    return known, name
 
 
 def _id_in(text: str) -> UUID | None:

@@ -12,7 +12,14 @@ from typing import Any
 
 from millrace import settings
 from millrace.engine import tracing
-from millrace.engine.context import FlowRunContext, RunLogger, TaskRunContext, run_logger, run_of_process
+from millrace.engine.context import (
+    FlowRunContext,
+    RunLogger,
+    TaskRunContext,
+    name_of_process,
+    run_logger,
+    run_of_process,
+)
 from millrace.engine.logs import Attached, Spool, belongs_to
 from millrace.engine.recorder import recorder
 from millrace.errors import MissingContext
@@ -77,7 +84,8 @@ def _attached() -> Attached | None:
     except (ValueError, AttributeError):
         attempt = 0
     # A file of its own: two processes that send one would wait for nobody.
-    return Attached(run, Spool(settings.current().run_directory(run) / f"{attempt}.{os.getpid()}.log.jsonl"))
+    spool = Spool(settings.current().run_directory(run) / f"{attempt}.{os.getpid()}.log.jsonl")
+    return Attached(run, spool, name_of_process())
 
 
 if hasattr(os, "register_at_fork"):

@@ -214,11 +214,13 @@ class Attached:
     Args:
         run_id: the run.
         spool: where its lines from here go.
+        name: its name, where it is known.
         home: the context variables to show its lines in.
     """
 
     run_id: UUID
     spool: Spool
+    name: str = ""
     home: Context = field(default_factory=copy_context, compare=False)
     sender: None = None
     flow: None = None
@@ -226,13 +228,13 @@ class Attached:
     @property
     def flow_run(self) -> Any:
         """The little that is known of it."""
-        return _Known(self.run_id)
+        return _Known(self.run_id, self.name)
 
 
 @dataclass(frozen=True)
 class _Known:
     id: UUID
-    name: str = ""
+    name: str
 
 
 _of_process: FlowRunContext | None = None
