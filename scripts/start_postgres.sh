@@ -21,5 +21,5 @@ if [ "$(id -u)" -eq 0 ]; then
 fi
 "${as_owner[@]}" "$bin/initdb" -D "$place/data" -A trust -U millrace >&2
 "${as_owner[@]}" "$bin/pg_ctl" -D "$place/data" -w -l "$place/log" \
-  -o "-p $port -k $place -c listen_addresses=127.0.0.1 -c fsync=off" start >&2
+  -o "-p $port -k $place -c listen_addresses=127.0.0.1 -c fsync=off -c synchronous_commit=off -c full_page_writes=off" start >&2
 echo "postgresql://millrace@127.0.0.1:$port/postgres"

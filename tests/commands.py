@@ -46,6 +46,8 @@ def own_home(folders: pytest.TempPathFactory, flows: str) -> Iterator[Path]:
         settings.current.cache_clear()
         (folder / "flows.py").write_text(flows)
         yield folder / "home"
+        if locate.embedded_status() is not None:
+            locate.connect().close()
         locate.stop_embedded()
     settings.current.cache_clear()
 

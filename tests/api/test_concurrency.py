@@ -20,6 +20,7 @@ import pytest
 
 import millrace.concurrency.asyncio as coloured
 import millrace.concurrency.sync as plain
+from commands import expecting
 from millrace import arate_limit, concurrency, flow, rate_limit, task
 from millrace.client.synchronous import Client
 from millrace.engine import tag_slots
@@ -585,11 +586,12 @@ def test_tags_without_a_limit_are_asked_for_once_in_a_while(client: Client, monk
 # -- the command line
 
 
-def test_the_command_line_makes_changes_and_forgets_limits(client: Client) -> None:
+def test_the_command_line_makes_changes_and_forgets_limits(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    run = expecting(capfd)
+
     def millrace(*words: str, code: int = 0) -> str:
-        done = subprocess.run([sys.executable, "-m", "millrace", *words], capture_output=True, text=True, timeout=90)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        done = run(*words, code=code)
+        return done.out + done.err
 
     name = f"cli{uuid4().hex[:8]}"
     millrace("gcl", "create", name, "--limit", "3", "--slot-decay-per-second", "0.5")

@@ -20,6 +20,7 @@ import pytest
 from millrace.server import embedded, worker_process
 from millrace.server.worker_process import WorkerProcess
 from millrace.settings import Settings
+from promises import Promise
 
 COMMAND = [sys.executable, "-m", "millrace.server.embedded"]
 
@@ -99,6 +100,20 @@ def test_it_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
         worker = json.dumps(facts)
         assert "worker_pid" in worker
     assert "listening" in (home / "logs" / "server.log").read_text()
+
+
+def test_it_stops_at_once_though_its_worker_waits_for_work(tmp_path: Path) -> None:
+    with running(tmp_path) as (process, _, client):
+
+        def asks() -> bool:
+            workers = client.post("/work_pools/default/workers/filter", json={}).json()
+            return any(one["status"] == "ONLINE" for one in workers)
+
+        until(asks, 30)
+        at_once = Promise(3)  # the worker's question is answered after five seconds, if nothing happens
+        process.terminate()
+        assert process.wait(30) == 0
+        at_once.kept()
 
 
 def test_kill_9_and_up_again(tmp_path: Path) -> None:

@@ -141,7 +141,10 @@ def test_the_step_it_prints_pulls_the_same(stored: Any, tmp_path: Path, monkeypa
     assert {name: (found / name).read_text() for name in FILES} == FILES
 
 
-def test_a_place_that_is_not_there_says_so(tmp_path: Path, bucket: dict[str, Any]) -> None:
+def test_a_place_that_is_not_there_says_so(
+    tmp_path: Path, bucket: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # else its library tries for ten seconds
     for storage, said in (
         (LocalStorage(tmp_path / "nowhere"), "no directory"),
         (GitRepository(f"file://{tmp_path}/nowhere.git"), "Is the path right|does not appear"),

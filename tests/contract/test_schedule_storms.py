@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
+import databases
 from millrace.schema.backfills import BackfillCreate
 from millrace.schema.deployments import (
     CATCH_UP_LABEL,
@@ -88,7 +89,7 @@ class Storm(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.now, self.policy = START, policy
         self.last: datetime | None = None  # when a scheduler last looked
-        self.db = Database(f"sqlite:///{self.folder}/a.db", clock=lambda: self.now)
+        self.db = Database(databases.sqlite(self.folder / "a.db"), clock=lambda: self.now)
         flow = self.db.write(lambda tx: flows.create(tx, FlowCreate(name="etl")))[0]
         self.db.write(lambda tx: pools.create(tx, WorkPoolCreate(name="default", type="process")))
         self.body = DeploymentCreate(
@@ -312,7 +313,7 @@ def test_schedules_without_slugs_are_found_again(data: st.DataObject, before: li
         return DeploymentScheduleCreate(schedule=CronSchedule(cron=f"0 {hour} * * *"))
 
     with tempfile.TemporaryDirectory() as folder:
-        db = Database(f"sqlite:///{folder}/a.db")
+        db = Database(databases.sqlite(Path(folder, "a.db")))
         flow = db.write(lambda tx: flows.create(tx, FlowCreate(name="etl")))[0]
 
         def deploy(hours: list[int]) -> Deployment:

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from made import Clock
 
+import databases
 from millrace.errors import SlotsLost
 from millrace.schema.limits import GiveSlots, LeaseSlots, LimitCreate, SlotLease, TakeSlots
 from millrace.store import limits, slot_leases
@@ -44,7 +46,7 @@ class Sequences(RuleBasedStateMachine):
         super().__init__()
         self.clock, self.model = Clock(), Model()
         self.folder = tempfile.TemporaryDirectory()
-        self.db = Database(f"sqlite:///{self.folder.name}/m.db", clock=self.clock)
+        self.db = Database(databases.sqlite(Path(self.folder.name, "m.db")), clock=self.clock)
         for name, size in SIZES.items():
             self.db.write(lambda tx, n=name, s=size: limits.create(tx, LimitCreate(name=n, limit=s)))
         body = LimitCreate(name="rate", limit=RATE, slot_decay_per_second=float(DECAY))

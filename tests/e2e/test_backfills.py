@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from yard import POOL, Yard, open_yard
+from yard import POOL, Yard, open_plot
 
 from millrace.cli import main
 from millrace.deployments import abackfill, backfill, deploy_notebook
@@ -32,8 +32,8 @@ def job(logical_time: datetime = None):
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch)
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    yield from open_plot(ground, tmp_path)
 
 
 def day(number: int) -> datetime:

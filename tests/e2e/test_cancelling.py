@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from yard import Yard, open_yard
+from yard import Yard, open_plot
 
 from millrace.client.handle import RunHandle
 from millrace.schema.runs import FlowRun
@@ -21,8 +21,8 @@ from promises import CANCELLED_WITHIN, Promise
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch, MILLRACE_CANCEL_GRACE_SECONDS="2")
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    yield from open_plot(ground, tmp_path, MILLRACE_CANCEL_GRACE_SECONDS="2")
 
 
 SCRIPT = """

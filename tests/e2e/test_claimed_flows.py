@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yard import LEDGER, Yard, open_yard
+from yard import LEDGER, Yard, open_plot
 
 from millrace import Flow
 from millrace.errors import NotFound
@@ -67,8 +67,8 @@ def job(n: int):
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch, MILLRACE_CANCEL_GRACE_SECONDS="10")
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    yield from open_plot(ground, tmp_path, MILLRACE_CANCEL_GRACE_SECONDS="10")
 
 
 def test_hard_values_reach_a_function_in_a_child(yard: Yard) -> None:

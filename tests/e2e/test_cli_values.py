@@ -7,10 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from commands import VARIABLES, expecting
+from millrace import settings
+from millrace.client import locate
 
 CANARY = "canary-cli-41f2-hunter22"
 
@@ -45,17 +49,38 @@ def terminal() -> Iterator[Terminal]:
         terminal.type("down")
 
 
-def test_variables(terminal: Terminal) -> None:
-    terminal.type("variable", "set", "size", '{"n": 5}', "--tag", "a")
-    assert json.loads(terminal.type("variable", "get", "size")) == {"n": 5}
-    assert "--overwrite" in terminal.type("variable", "set", "size", "6", code=1)
-    terminal.type("variable", "set", "size", "plain text", "--overwrite")
-    assert terminal.type("variable", "get", "size").strip() == "plain text"
-    assert json.loads(terminal.type("variable", "inspect", "size", "-o", "json"))["value"] == "plain text"
-    assert [one["name"] for one in json.loads(terminal.type("variable", "ls", "-o", "json"))] == ["size"]
-    assert "lowercase" in terminal.type("variable", "set", "Big Name", "1", code=2)
-    terminal.type("variable", "unset", "size", "--yes")
-    assert "millrace variable ls" in terminal.type("variable", "get", "size", code=3)
+@pytest.fixture
+def cli(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """The same without a process for each command."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MILLRACE_HOME", str(terminal.home))
+    settings.current.cache_clear()
+    run = expecting(capfd)
+
+    def type(*words: str, code: int = 0) -> str:
+        done = run(*words, code=code)
+        return done.out + done.err
+
+    yield type
+    locate.connect().close()
+    monkeypatch.undo()
+    settings.current.cache_clear()
+
+
+def test_variables(cli: Callable[..., str]) -> None:
+    cli("variable", "set", "size", '{"n": 5}', "--tag", "a")
+    assert json.loads(cli("variable", "get", "size")) == {"n": 5}
+    assert "--overwrite" in cli("variable", "set", "size", "6", code=1)
+    cli("variable", "set", "size", "plain text", "--overwrite")
+    assert cli("variable", "get", "size").strip() == "plain text"
+    assert json.loads(cli("variable", "inspect", "size", "-o", "json"))["value"] == "plain text"
+    assert [one["name"] for one in json.loads(cli("variable", "ls", "-o", "json"))] == ["size"]
+    assert "lowercase" in cli("variable", "set", "Big Name", "1", code=2)
+    cli("variable", "unset", "size", "--yes")
+    assert "millrace variable ls" in cli("variable", "get", "size", code=3)
 
 
 def test_secrets(terminal: Terminal) -> None:
@@ -73,14 +98,14 @@ def test_secrets(terminal: Terminal) -> None:
     terminal.type("secret", "delete", "db", "--yes", code=3)
 
 
-def test_artifacts(terminal: Terminal) -> None:
+def test_artifacts(terminal: Terminal, cli: Callable[..., str]) -> None:
     make = "from millrace.artifacts import *; [create_markdown_artifact(t, key='report') for t in ('one', 'two')]"
     subprocess.run([sys.executable, "-c", make], env=terminal.environment, check=True, timeout=120)
-    listed = json.loads(terminal.type("artifact", "ls", "-o", "json"))
+    listed = json.loads(cli("artifact", "ls", "-o", "json"))
     assert [(one["key"], one["data"]) for one in listed] == [("report", "two")]
-    found = json.loads(terminal.type("artifact", "inspect", "report"))
+    found = json.loads(cli("artifact", "inspect", "report"))
     assert [one["data"] for one in found] == ["two", "one"]
-    terminal.type("artifact", "delete", "--id", found[0]["id"], "--yes")
-    assert json.loads(terminal.type("artifact", "ls", "-o", "json"))[0]["data"] == "one"
-    assert "Deleted 1 artifact of" in terminal.type("artifact", "delete", "report", "--yes")
-    terminal.type("artifact", "inspect", "report", code=3)
+    cli("artifact", "delete", "--id", found[0]["id"], "--yes")
+    assert json.loads(cli("artifact", "ls", "-o", "json"))[0]["data"] == "one"
+    assert "Deleted 1 artifact of" in cli("artifact", "delete", "report", "--yes")
+    cli("artifact", "inspect", "report", code=3)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from yard import POOL, Yard, open_yard
+from yard import POOL, Yard, open_plot
 
 from millrace import flow
 from millrace.deployments.batch import deploy
@@ -27,8 +27,8 @@ def where(n: int = 1):
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    for yard in open_yard(tmp_path, monkeypatch):
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    for yard in open_plot(ground, tmp_path):
         yard.deployment("@flow\ndef job():\n    pass\n", name="first")  # makes the pool
         yield yard
 

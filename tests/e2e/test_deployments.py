@@ -20,7 +20,7 @@ import nbformat
 import psutil
 import pytest
 from nbclient import NotebookClient
-from yard import POOL, Yard, open_yard
+from yard import POOL, Yard, open_plot
 
 from millrace import Cron, Flow, Interval, flow, settings
 from millrace.client.synchronous import Client
@@ -42,7 +42,7 @@ from millrace.errors import (
 )
 from millrace.schema.artifacts import ArtifactFilter, ArtifactQuery
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, ConcurrencyOptions
-from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery
+from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery, EventResourceFilter
 from millrace.schema.flows import IdCondition
 from millrace.schema.runs import FlowRun
 from millrace.schema.states import SetState, StateType, named
@@ -50,8 +50,8 @@ from promises import CANCELLED_WITHIN, Promise
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    for yard in open_yard(tmp_path, monkeypatch):
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    for yard in open_plot(ground, tmp_path):
         yard.deployment("@flow\ndef job(n: int = 1):\n    return n\n", name="first")  # makes the pool
         yield yard
 
@@ -420,7 +420,8 @@ def test_a_whole_notebook_is_a_flow(yard: Yard) -> None:
     ] * len([cell for cell in executed["cells"] if cell["cell_type"] == "code"])
     assert "rows 7" in Path(files["html"]).read_text()
     assert "rows 7" in [log.message for log in yard.logs(run)]
-    query = EventFilter(event=EventNameFilter(prefix=["millrace.cell."]), order=EventOrder.ASC)
+    cells = EventResourceFilter(id_prefix=[f"millrace.cell.{run.id}."])
+    query = EventFilter(event=EventNameFilter(prefix=["millrace.cell."]), resource=cells, order=EventOrder.ASC)
     yard.until(lambda: len(yard.client.read_events(EventQuery(filter=query)).events) >= 6, 10)
     events = yard.client.read_events(EventQuery(filter=query)).events
     assert [one.event for one in events[:2]] == ["millrace.cell.started", "millrace.cell.finished"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from yard import Yard, open_yard
+from yard import Yard, open_plot
 
 from millrace.schema.states import StateType
 
@@ -17,8 +17,8 @@ JOB = "@flow(log_prints=True)\ndef job():\n    import tinypkg\n    print('versio
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    for yard in open_yard(tmp_path, monkeypatch):
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    for yard in open_plot(ground, tmp_path):
         yard.deployment("@flow\ndef job():\n    pass\n", name="first")  # makes the pool
         yield yard
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from yard import Yard, open_yard
+from yard import Yard, open_plot
 
 from millrace.errors import EntrypointError, ParameterError
 from millrace.flows import load_flow_from_flow_run
@@ -15,8 +15,8 @@ from millrace.schema.states import StateType
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch, MILLRACE_LEASE_SECONDS="30")
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    yield from open_plot(ground, tmp_path, MILLRACE_LEASE_SECONDS="30")
 
 
 TEXT = """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yard import POOL, Yard, open_yard
+from yard import POOL, Yard, open_plot
 
 from millrace import settings
 from millrace.cli import main
@@ -21,9 +21,11 @@ from millrace.schema.states import StateType
 
 JOB = """
 @flow
-def job(tag: str = "", seconds: float = 0):
+def job(tag: str = "", seconds: float = 0, until: str = ""):
     note("begin", tag=tag)
     time.sleep(seconds)
+    while until and not os.path.exists(until):
+        time.sleep(0.05)
     note("end", tag=tag)
 """
 
@@ -31,8 +33,8 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    for yard in open_yard(tmp_path, monkeypatch, MILLRACE_WORKER_HEARTBEAT_SECONDS="1", MILLRACE_WORK_POOL=POOL):
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    for yard in open_plot(ground, tmp_path, MILLRACE_WORKER_HEARTBEAT_SECONDS="1", MILLRACE_WORK_POOL=POOL):
         yard.deployment(JOB)
         yield yard
 
@@ -175,7 +177,8 @@ def test_a_deleted_queue_leaves_its_runs_to_the_default_one(yard: Yard, cli: Run
 def test_a_worker_that_is_gone_goes_offline(yard: Yard, cli: Run, number: signal.Signals) -> None:
     worker = yard.start_worker(name="w", limit=1)
     yard.until(lambda: any(one["name"] == "w" and one["status"] == "ONLINE" for one in cli("worker", "ls")))
-    run = ask(tag="a", seconds=12)  # a worker that has its hands full is online all the same
+    end = yard.code / "end"
+    run = ask(tag="a", until=str(end))  # a worker that has its hands full is online all the same
     yard.until(lambda: begun(yard))
     time.sleep(4)
     (shown,) = cli("worker", "inspect", "w")
@@ -188,6 +191,7 @@ def test_a_worker_that_is_gone_goes_offline(yard: Yard, cli: Run, number: signal
     yard.until(lambda: cli("worker", "inspect", "w", "--pool", POOL)[0]["status"] == "OFFLINE", 15)
     yard.start_worker(name="w")
     yard.until(lambda: cli("worker", "ls", "--pool", POOL)[0]["status"] == "ONLINE", 15)
+    end.touch()
     all_ended(yard, [run])
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from yard import POOL, Yard, open_yard
+from yard import POOL, Yard, open_plot
 
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.schema.states import StateType
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch, MILLRACE_LOG_EXTRA_LOGGERS="acme_lib", MILLRACE_LEASE_SECONDS="30")
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    yield from open_plot(ground, tmp_path, MILLRACE_LOG_EXTRA_LOGGERS="acme_lib", MILLRACE_LEASE_SECONDS="30")
 
 
 ASKED = """

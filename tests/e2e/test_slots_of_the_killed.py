@@ -11,14 +11,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine
-from sqlalchemy.engine import make_url
 
-import needs
+import databases
 from millrace.client.endpoint import Endpoint
 from millrace.client.synchronous import Client
 
-POSTGRES = os.environ.get("MILLRACE_TEST_POSTGRES")
 LEASE = 3
 WAIT = 90.0
 
@@ -72,16 +69,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path_factory.mktemp('data')}/millrace.db"
-    if not POSTGRES:
-        reason = "MILLRACE_TEST_POSTGRES is not set to a server's URL: scripts/start_postgres.sh starts one, prints it"
-        needs.missing(reason)
-    name = f"millrace_slots_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    engine = create_engine(make_url(POSTGRES).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+    return databases.empty_postgres(f"millrace_slots_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
 
 
 @pytest.fixture(scope="module")

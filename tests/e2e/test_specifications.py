@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from yard import POOL, Yard, open_yard
+from yard import POOL, Yard, open_plot
 
 from millrace.cli import main
 from millrace.deployments import specfile, specified
@@ -62,8 +62,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    for yard in open_yard(tmp_path, monkeypatch):
+def yard(ground: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    for yard in open_plot(ground, tmp_path):
         yard.deployment("@flow\ndef job():\n    pass\n", name="first")  # makes the pool
         (yard.code / "flows.py").write_text(FLOW)
         monkeypatch.chdir(yard.code)

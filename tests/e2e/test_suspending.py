@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from yard import Yard, open_yard
+from yard import Yard, open_plot
 
 from millrace import settings
 from millrace.client.handle import RunHandle
@@ -18,8 +18,8 @@ from millrace.schema.states import StateType
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch, MILLRACE_CANCEL_GRACE_SECONDS="2")
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    yield from open_plot(ground, tmp_path, MILLRACE_CANCEL_GRACE_SECONDS="2")
 
 
 SUSPENDS = """

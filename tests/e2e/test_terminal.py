@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from yard import Yard, open_yard
+from yard import Yard, open_plot
 
 from millrace.schema.states import StateType
 
@@ -34,8 +34,8 @@ def job(steps: int = 2):
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    for yard in open_yard(tmp_path, monkeypatch):
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    for yard in open_plot(ground, tmp_path):
         yard.deployment(FLOW)
         yard.start_worker()
         yield yard

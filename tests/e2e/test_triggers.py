@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yard import Yard, open_yard
+from yard import Yard, open_plot
 
 from millrace.automations import Automation, DoNothing, EventTrigger
 from millrace.engine.recorder import recorder
@@ -49,8 +49,8 @@ async def later(n: int = 1):
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch)
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    yield from open_plot(ground, tmp_path)
 
 
 def ended(yard: Yard, count: int) -> list[FlowRun]:

@@ -12,17 +12,41 @@ from pathlib import Path
 
 import psutil
 import pytest
-from yard import POOL, Yard, open_yard
+from yard import POOL, Yard, open_corner, open_plot, open_yard
 
 from millrace.schema.states import SetState, StateType, named
 from millrace.workers.claims import Polled
 from millrace.workers.worker import Worker
 from promises import CANCELLED_WITHIN, Promise
 
+GRACE = {"MILLRACE_CANCEL_GRACE_SECONDS": "2"}
+
+
+@pytest.fixture(scope="module")
+def staff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    """A server and a worker."""
+    with pytest.MonkeyPatch.context() as patch:
+        for staff in open_yard(tmp_path_factory.mktemp("staff"), patch, **GRACE):
+            staff.start_worker()
+            yield staff
+
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    yield from open_yard(tmp_path, monkeypatch, MILLRACE_CANCEL_GRACE_SECONDS="2")
+def staffed(staff: Yard, tmp_path: Path) -> Iterator[Yard]:
+    """Where the server and the worker of all tests are enough."""
+    yield from open_corner(staff, tmp_path)
+
+
+@pytest.fixture
+def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    """Where a test starts the workers itself, which find nothing that others left."""
+    yield from open_plot(ground, tmp_path, **GRACE)
+
+
+@pytest.fixture
+def lone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    """Where the server is killed."""
+    yield from open_yard(tmp_path, monkeypatch, **GRACE)
 
 
 SUM = """
@@ -35,82 +59,75 @@ def job(n: int = 1):
 """
 
 
-def test_a_run_from_its_due_time_to_its_logs(yard: Yard) -> None:
-    deployment = yard.deployment(SUM)
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment, n=4))
+def test_a_run_from_its_due_time_to_its_logs(staffed: Yard) -> None:
+    deployment = staffed.deployment(SUM)
+    run = staffed.wait(staffed.run(deployment, n=4))
     assert run.state_type is StateType.COMPLETED, run.state
     assert run.run_count == 1 and run.attempt == 1 and run.infrastructure_pid
-    (entry,) = yard.entries(run)
-    assert entry["cwd"] == str(yard.code)
-    yard.until(lambda: "raw line" in [log.message for log in yard.logs(run)], 10)
-    messages = [log.message for log in yard.logs(run)]
+    (entry,) = staffed.entries(run)
+    assert entry["cwd"] == str(staffed.code)
+    staffed.until(lambda: "raw line" in [log.message for log in staffed.logs(run)], 10)
+    messages = [log.message for log in staffed.logs(run)]
     assert messages.count("logged 4") == 1
     assert messages.count("raw line") == 1
 
 
-def test_a_warm_job_begins_at_once(yard: Yard) -> None:
-    deployment = yard.deployment(SUM)
-    yard.start_worker()
-    yard.wait(yard.run(deployment))
+def test_a_warm_job_begins_at_once(staffed: Yard) -> None:
+    deployment = staffed.deployment(SUM)
+    staffed.wait(staffed.run(deployment))
     delays = []
     for number in range(5):
         asked = time.time()
-        run = yard.wait(yard.run(deployment, n=number))
-        delays.append(yard.entries(run)[0]["at"] - asked)
+        run = staffed.wait(staffed.run(deployment, n=number))
+        delays.append(staffed.entries(run)[0]["at"] - asked)
     print("seconds from due to user code:", sorted(delays))
     assert sorted(delays)[2] < 2.0  # a bound for any machine; the benchmark says how fast it is
 
 
-def test_a_failing_flow_is_failed_and_a_dying_one_crashed(yard: Yard) -> None:
-    failing = yard.deployment("@flow\ndef job():\n    raise ValueError('bad input')\n", name="failing")
-    dying = yard.deployment("@flow\ndef job():\n    os._exit(3)\n", name="dying")
-    killed = yard.deployment("@flow\ndef job():\n    os.kill(os.getpid(), signal.SIGKILL)\n", name="killed")
-    yard.start_worker()
-    runs = [yard.run(one) for one in (failing, dying, killed)]
-    first, second, third = (yard.wait(run) for run in runs)
+def test_a_failing_flow_is_failed_and_a_dying_one_crashed(staffed: Yard) -> None:
+    failing = staffed.deployment("@flow\ndef job():\n    raise ValueError('bad input')\n", name="failing")
+    dying = staffed.deployment("@flow\ndef job():\n    os._exit(3)\n", name="dying")
+    killed = staffed.deployment("@flow\ndef job():\n    os.kill(os.getpid(), signal.SIGKILL)\n", name="killed")
+    runs = [staffed.run(one) for one in (failing, dying, killed)]
+    first, second, third = (staffed.wait(run) for run in runs)
     assert first.state_type is StateType.FAILED and "ValueError: bad input" in (first.state.message or "")
     assert second.state_type is StateType.CRASHED and "exited with code 3" in (second.state.message or "")
     assert third.state_type is StateType.CRASHED and "SIGKILL" in (third.state.message or "")
 
 
-def test_code_that_cannot_be_loaded_is_crashed_with_its_line(yard: Yard) -> None:
-    deployment = yard.deployment(SUM)
-    (yard.code / "d_flow.py").write_text("x = 1\nraise RuntimeError('no database')\n")
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
+def test_code_that_cannot_be_loaded_is_crashed_with_its_line(staffed: Yard) -> None:
+    deployment = staffed.deployment(SUM)
+    (staffed.code / "d_flow.py").write_text("x = 1\nraise RuntimeError('no database')\n")
+    run = staffed.wait(staffed.run(deployment))
     assert run.state_type is StateType.CRASHED
     assert "d_flow.py:2" in run.state.message and "no database" in run.state.message
 
 
-def test_a_missing_working_directory_is_said(yard: Yard) -> None:
-    deployment = yard.deployment(SUM, job_variables={"working_dir": "/no/such/place"}, work_pool_name="yard")
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
+def test_a_missing_working_directory_is_said(staffed: Yard) -> None:
+    deployment = staffed.deployment(SUM, job_variables={"working_dir": "/no/such/place"}, work_pool_name="yard")
+    run = staffed.wait(staffed.run(deployment))
     assert run.state_type is StateType.CRASHED and "/no/such/place" in run.state.message
 
 
-def test_env_and_command_of_a_job(yard: Yard) -> None:
+def test_env_and_command_of_a_job(staffed: Yard) -> None:
     text = "@flow\ndef job():\n    note('begin', colour=os.environ.get('COLOUR'))\n"
     variables = {"env": {"COLOUR": "green"}, "command": "python -m millrace.workers.child"}
-    deployment = yard.deployment(text, job_variables=variables, work_pool_name="yard")
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
+    deployment = staffed.deployment(text, job_variables=variables, work_pool_name="yard")
+    run = staffed.wait(staffed.run(deployment))
     assert run.state_type is StateType.COMPLETED, run.state
-    assert yard.entries(run)[0]["colour"] == "green"
+    assert staffed.entries(run)[0]["colour"] == "green"
 
 
-def test_retries_run_again(yard: Yard) -> None:
+def test_retries_run_again(staffed: Yard) -> None:
     text = (
         "@flow(retries=2)\ndef job():\n    note('begin')\n"
         "    lines = open(LEDGER).read().count(os.environ['MILLRACE__FLOW_RUN_ID'])\n"
         "    if lines < 3:\n        os._exit(1) if lines == 1 else int('x')\n"
     )
-    deployment = yard.deployment(text)
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
+    deployment = staffed.deployment(text)
+    run = staffed.wait(staffed.run(deployment))
     assert run.state_type is StateType.COMPLETED, run.state
-    assert len(yard.entries(run, "begin")) == 3 and run.run_count == 3
+    assert len(staffed.entries(run, "begin")) == 3 and run.run_count == 3
 
 
 def test_the_limit_holds(yard: Yard) -> None:
@@ -166,16 +183,15 @@ def test_cancelled_means_that_every_process_is_gone(yard: Yard, monkeypatch: pyt
     assert len(yard.entries(run, "cleaned up")) == (1 if reacts else 0)
 
 
-def test_a_flow_that_ends_leaves_no_process_behind(yard: Yard) -> None:
+def test_a_flow_that_ends_leaves_no_process_behind(staffed: Yard) -> None:
     text = (
         "@flow\ndef job():\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True)\n"
     )
-    deployment = yard.deployment(text)
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
+    deployment = staffed.deployment(text)
+    run = staffed.wait(staffed.run(deployment))
     assert run.state_type is StateType.COMPLETED
-    yard.until(lambda: not yard.labelled(run), 15)
+    staffed.until(lambda: not staffed.labelled(run), 15)
 
 
 LONG = "@flow\ndef job(seconds: float = 3):\n    note('begin')\n    time.sleep(seconds)\n    note('end')\n"
@@ -250,16 +266,15 @@ def test_a_worker_makes_its_pool(yard: Yard) -> None:
     assert yard.client.read_work_pool("fresh").type == "process"
 
 
-def test_the_log_lines_of_a_killed_run_arrive(yard: Yard) -> None:
+def test_the_log_lines_of_a_killed_run_arrive(staffed: Yard) -> None:
     text = (
         "@flow(log_prints=True)\ndef job():\n    for number in range(100):\n        print('line', number)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    deployment = yard.deployment(text)
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
+    deployment = staffed.deployment(text)
+    run = staffed.wait(staffed.run(deployment))
     assert run.state_type is StateType.CRASHED
-    messages = [log.message for log in yard.logs(run)]
+    messages = [log.message for log in staffed.logs(run)]
     assert [message for message in messages if message.startswith("line")] == [f"line {n}" for n in range(100)]
 
 
@@ -278,37 +293,36 @@ def test_a_server_that_gives_no_leases_is_polled(yard: Yard) -> None:
     assert not thread.is_alive()
 
 
-def test_a_worker_stops_while_its_server_is_away(yard: Yard) -> None:
-    worker = yard.start_worker()
-    yard.until(lambda: "takes runs" in yard.said("worker"))
-    yard.kill(yard.server)
+def test_a_worker_stops_while_its_server_is_away(lone: Yard) -> None:
+    worker = lone.start_worker()
+    lone.until(lambda: "takes runs" in lone.said("worker"))
+    lone.kill(lone.server)
     time.sleep(1)
     worker.terminate()
     assert worker.wait(10) == 0
 
 
-def test_a_worker_that_is_there_first_waits_for_the_server(yard: Yard) -> None:
-    deployment = yard.deployment(SUM)
-    run = yard.run(deployment, n=2)
-    yard.kill(yard.server)
-    worker = yard.start_worker()
-    yard.until(lambda: "No Millrace server runs" in yard.said("worker"))
-    assert yard.said("worker").count("The worker waits for it") == 1 and worker.poll() is None
-    yard.start_server()
-    assert yard.wait(run).state_type is StateType.COMPLETED
+def test_a_worker_that_is_there_first_waits_for_the_server(lone: Yard) -> None:
+    deployment = lone.deployment(SUM)
+    run = lone.run(deployment, n=2)
+    lone.kill(lone.server)
+    worker = lone.start_worker()
+    lone.until(lambda: "No Millrace server runs" in lone.said("worker"))
+    assert lone.said("worker").count("The worker waits for it") == 1 and worker.poll() is None
+    lone.start_server()
+    assert lone.wait(run).state_type is StateType.COMPLETED
 
 
-def test_forks_of_a_killed_run_are_found(yard: Yard) -> None:
+def test_forks_of_a_killed_run_are_found(staffed: Yard) -> None:
     text = (
         "@flow\ndef job():\n    pid = os.fork()\n    if pid == 0:\n        time.sleep(300)\n"
         "    note('begin', fork=pid)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    deployment = yard.deployment(text)
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
+    deployment = staffed.deployment(text)
+    run = staffed.wait(staffed.run(deployment))
     assert run.state_type is StateType.CRASHED
-    (entry,) = yard.entries(run, "begin")
-    yard.until(lambda: not psutil.pid_exists(entry["fork"]) or psutil.Process(entry["fork"]).status() == "zombie", 5)
+    (entry,) = staffed.entries(run, "begin")
+    staffed.until(lambda: not psutil.pid_exists(entry["fork"]) or psutil.Process(entry["fork"]).status() == "zombie", 5)
 
 
 def test_a_worker_whose_pool_was_deleted_ends_and_does_not_make_it_again(yard: Yard) -> None:
@@ -323,16 +337,16 @@ def test_a_worker_whose_pool_was_deleted_ends_and_does_not_make_it_again(yard: Y
     assert yard.labelled(run), "what it had begun goes on"
 
 
-def test_a_worker_says_that_its_server_is_away_and_that_it_is_back(yard: Yard) -> None:
-    yard.deployment(SUM)
-    yard.start_worker()
-    yard.until(lambda: "takes runs" in yard.said("worker"))
-    yard.kill(yard.server)
-    yard.until(lambda: "is away" in yard.said("worker"))
+def test_a_worker_says_that_its_server_is_away_and_that_it_is_back(lone: Yard) -> None:
+    lone.deployment(SUM)
+    lone.start_worker()
+    lone.until(lambda: "takes runs" in lone.said("worker"))
+    lone.kill(lone.server)
+    lone.until(lambda: "is away" in lone.said("worker"))
     time.sleep(3)
-    yard.start_server()
-    yard.until(lambda: "is back" in yard.said("worker"))
-    said = yard.said("worker")
+    lone.start_server()
+    lone.until(lambda: "is back" in lone.said("worker"))
+    said = lone.said("worker")
     assert (said.count("is away"), said.count("is back")) == (1, 1), said
 
 
@@ -369,17 +383,16 @@ def test_a_run_that_is_over_is_not_taken_over(yard: Yard) -> None:
     assert "Taking over" not in yard.said("worker")
 
 
-def test_lines_without_a_logger_have_the_moment_at_which_they_were_written(yard: Yard) -> None:
+def test_lines_without_a_logger_have_the_moment_at_which_they_were_written(staffed: Yard) -> None:
     text = (
         "@flow(log_prints=True)\ndef job():\n    for number in range(4):\n"
         "        at = time.time()\n        os.write(2, f'raw {at}\\n'.encode())\n        time.sleep(0.4)\n"
         "    os.write(1, b'the last\\n')\n    time.sleep(0.1)\n"
     )
-    deployment = yard.deployment(text)
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment))
-    yard.until(lambda: "the last" in [line.message for line in yard.logs(run)])
-    lines = {line.message: line.timestamp.timestamp() for line in yard.logs(run)}
+    deployment = staffed.deployment(text)
+    run = staffed.wait(staffed.run(deployment))
+    staffed.until(lambda: "the last" in [line.message for line in staffed.logs(run)])
+    lines = {line.message: line.timestamp.timestamp() for line in staffed.logs(run)}
     late = [moment - float(text.split()[1]) for text, moment in lines.items() if text.startswith("raw")]
     assert len(late) == 4 and max(late) < 0.3, late  # usually under 0.06; the machine may be busy
     assert min(late) > -0.05, late

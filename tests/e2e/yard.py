@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -123,6 +124,10 @@ class Yard:
         """End everything that belongs to this directory."""
         with contextlib.suppress(MillraceError):
             self.client.close()
+        self.end_processes()
+
+    def end_processes(self) -> None:
+        """End what was started here, and what that started."""
         mine = str(self.home)
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
@@ -132,6 +137,24 @@ class Yard:
             with contextlib.suppress(psutil.Error, OSError):
                 if other.pid != os.getpid() and other.environ().get("MILLRACE_HOME") == mine:
                     other.kill()
+
+    def clear_runs(self) -> None:
+        """Delete the deployments and runs at the server."""
+        while deployments := self.client.read_deployments():
+            for deployment in deployments:
+                self.client.delete_deployment(deployment.id)
+        while runs := self.client.read_flow_runs():
+            for run in runs:
+                self.client.delete_flow_run(run.id)
+
+    def clear(self) -> None:
+        """Delete what a test made at the server: the next one finds it as if it had been started for it."""
+        for automation in self.client.read_automations():
+            self.client.delete_automation(automation.id)
+        self.clear_runs()
+        for pool in self.client.read_work_pools():
+            if pool.name != "default":  # which the server makes
+                self.client.delete_work_pool(pool.name)
 
     # -- deployments and runs
 
@@ -241,3 +264,57 @@ def open_yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **environment: st
     finally:
         yard.close()
         settings.current.cache_clear()
+
+
+def open_plot(ground: Yard, tmp_path: Path, **environment: str) -> Iterator[Yard]:
+    """A yard at the server of another one, which takes long to start, with all else of its own: a data directory,
+    workers, a ledger. Everything of it is gone afterwards, at the server too.
+
+    Args:
+        ground: whose server it is.
+        tmp_path: where its files are.
+        environment: more variables, for what is started here.
+    """
+    home, code = tmp_path / "home", tmp_path / "code"
+    home.mkdir()
+    code.mkdir()
+    (home / "run").symlink_to(ground.home / "run")  # there it is said where the server listens
+    plot = Yard(home, code)
+    with _at(home, **environment):
+        try:
+            yield plot
+        finally:
+            plot.end_processes()
+            settings.current.cache_clear()  # a test may have changed some
+            plot.clear()
+            plot.client.close()
+
+
+def open_corner(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
+    """Code and a ledger of its own in a yard whose server and worker it shares; its runs are gone afterwards.
+
+    Args:
+        ground: whose server and worker they are.
+        tmp_path: where its files are.
+    """
+    code = tmp_path / "code"
+    code.mkdir()
+    corner = Yard(ground.home, code)
+    with _at(ground.home):
+        yield corner
+        for run in corner.client.read_flow_runs():
+            for process in corner.labelled(run):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        corner.clear_runs()
+
+
+@contextmanager
+def _at(home: Path, **environment: str) -> Iterator[None]:
+    """That this is the data directory, for this process and what it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MILLRACE_HOME": str(home), **environment}.items():
+            patch.setenv(name, value)
+        settings.current.cache_clear()
+        yield
+    settings.current.cache_clear()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import databases
 from millrace.schema.actions import AnyAction, DoNothing, RunDeployment
 from millrace.schema.automations import Automation, AutomationCreate, AutomationPatch
 from millrace.schema.deployments import DeploymentCreate
@@ -40,7 +41,7 @@ class World:
         self.deployment = self.db.write(lambda tx: deployments.upsert(tx, body))[0]
 
     def open(self) -> None:
-        self.db = Database(f"sqlite:///{self.path}/a.db", clock=lambda: self.now)
+        self.db = Database(databases.sqlite(self.path / "a.db"), clock=lambda: self.now)
         self.loop = Automations()
 
     def restart(self) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+import databases
 from millrace.schema.deployments import DeploymentCreate
 from millrace.schema.flows import FlowCreate
 from millrace.schema.pools import ClaimRuns, WorkPoolCreate
@@ -33,7 +34,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.now = datetime(2026, 11, 21, 12, tzinfo=UTC)
         self.settings = Settings(home=path)
-        self.db = Database(f"sqlite:///{path}/a.db", clock=lambda: self.now)
+        self.db = Database(databases.sqlite(path / "a.db"), clock=lambda: self.now)
         flow = self.db.write(lambda tx: flows.create(tx, FlowCreate(name="etl")))[0]
         self.db.write(lambda tx: pools.create(tx, WorkPoolCreate(name="default", type="process")))
         body = DeploymentCreate(name="d", flow_id=flow.id, work_pool_name="default")

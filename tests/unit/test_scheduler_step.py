@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 
+import databases
 from millrace.schema.deployments import (
     CATCH_UP_LABEL,
     Deployment,
@@ -42,7 +43,7 @@ class World:
 
     def __init__(self, path: Path) -> None:
         self.now = START
-        self.db = Database(f"sqlite:///{path}/a.db", clock=lambda: self.now)
+        self.db = Database(databases.sqlite(path / "a.db"), clock=lambda: self.now)
         self.flow = self.db.write(lambda tx: flows.create(tx, FlowCreate(name="etl")))[0]
         self.db.write(lambda tx: pools.create(tx, WorkPoolCreate(name="default", type="process")))
 

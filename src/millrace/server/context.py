@@ -33,6 +33,7 @@ class Context:
         bell: rung by every commit.
         slots: who waits for slots of concurrency limits.
         replan: wakes the scheduler, because schedules changed.
+        leaving: it stops as soon as its worker has: nobody waits for work any more.
     """
 
     database: Database
@@ -46,6 +47,7 @@ class Context:
     )
     last_used: float = field(default_factory=time.monotonic)
     open_streams: int = 0
+    leaving: bool = False
 
     def __post_init__(self) -> None:
         self.vault = Vault(self.settings.key_file, self.settings.encryption_key)

@@ -221,8 +221,11 @@ class Embedded:
         finally:
             idle.cancel()
             stop.cancel()
-        # the worker says goodbye to a server that still answers
-        await asyncio.to_thread(self.worker.stop, WORKER_GRACE)
+        # the worker says goodbye to a server that still answers, and need not wait for work until its time is up
+        goodbye = asyncio.ensure_future(asyncio.to_thread(self.worker.stop, WORKER_GRACE))
+        context.leaving = True
+        context.bell.ring()
+        await goodbye
         server.should_exit = True
 
     def _announce(self, path: Path) -> None:

@@ -14,6 +14,7 @@ from millrace.store import leases
 WAKE_SPACING = 0.02
 LONGEST_SLEEP = 30.0
 LONGEST_PAUSE = 1.0
+LEAVING_PAUSE = 0.1
 
 
 def extend_leases(call: Call, body: ExtendLeases) -> ExtendedLeases:
@@ -59,10 +60,12 @@ async def _work_may_be_there(
         asked: the moment it began: what was due by then was refused, until something happens.
         deadline: of the loop's clock.
     """
-    bell, clock = call.context.bell, asyncio.get_running_loop().time
+    context, bell, clock = call.context, call.context.bell, asyncio.get_running_loop().time
     heard = False
-    while clock() < deadline and not bell.closed:
-        due = await call.context.read(leases.next_due, name, body.queue_names)
+    if context.leaving:  # who asks again and again until it is told to stop, too
+        await asyncio.sleep(LEAVING_PAUSE)
+    while clock() < deadline and not (bell.closed or context.leaving):
+        due = await context.read(leases.next_due, name, body.queue_names)
         ahead = LONGEST_SLEEP if due is None else (due - now()).total_seconds()
         if due is not None and ahead <= 0:
             if heard or due > asked:
