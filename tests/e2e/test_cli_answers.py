@@ -98,6 +98,53 @@ def test_a_run_that_runs_shows_how_long_it_has(cli: Cli) -> None:
     cli("flow-run", "cancel", run["id"], "--wait")
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("deployment inspect greet/dd", "greet/d"),
+        ("deployment run lingre/here", "linger/here"),
+        ("deployment ls --flow grete", "greet"),
+        ("flow-run ls --flow lnger", "linger"),
+        ("work-pool inspect sid", "side"),
+        ("work-pool delete sid --yes", "side"),
+        ("work-queue inspect defualt --pool side", "default"),
+        ("worker ls --pool sied", "side"),
+        ("variable get colur", "colour"),
+        ("variable inspect colur", "colour"),
+        ("gcl inspect databse", "database"),
+        ("deploy flows.py:greet --name e --pool sdie", "side"),
+        ("init --from greet/dd --file other.yaml", "greet/d"),
+    ],
+)
+def test_a_name_that_is_not_there_is_answered_with_the_one_that_was_meant(cli: Cli, words: str, meant: str) -> None:
+    cli("variable", "set", "colour", "red", "--overwrite")
+    if "gcl" in words:
+        cli("gcl", "create", "database", "--limit", "1")
+    assert f"Did you mean {meant!r}" in cli(*words.split(), code=3).err
+
+
+def test_a_deployment_that_is_not_there_is_answered_with_the_one_that_was_meant(home: Path) -> None:
+    with pytest.raises(millrace.errors.MissingDeployment, match="Did you mean 'greet/d'"):
+        millrace.run_deployment("greet/dd", timeout=0)
+
+
+@pytest.mark.parametrize("queue", ["a/b", "50%", "<x>", ""])
+def test_a_queue_that_cannot_be_so_named_is_misuse(cli: Cli, queue: str) -> None:
+    for words in (
+        ["deploy", "flows.py:greet", "--name", "odd", "--pool", "side", "-q", queue],
+        ["deployment", "run", "greet/d", "-q", queue],
+        ["work-queue", "create", queue, "--pool", "side"],
+    ):
+        said = cli(*words, code=2).err
+        assert f"{queue!r} is no name" in said and "none of / % & > <" in said and len(said) < 200
+    assert "odd" not in cli("deployment", "ls").out
+
+
+def test_what_the_server_refuses_of_a_deployment_is_misuse_too(cli: Cli) -> None:
+    words = ["deploy", "flows.py:greet", "--name", "odd", "--pool", "side", "--job-variable", "env=3"]
+    assert "env" in cli(*words, code=2).err
+
+
 # -- what is asked before
 
 

@@ -313,7 +313,7 @@ def test_choosing(place: Path) -> None:
     assert names("etl/*", "*/day") == names(everything=True) == ["etl/day", "etl/night", "hello/day"]
     with pytest.raises(UnspecifiedDeployment, match=r"holds 3 deployments: 'day', 'night', 'day'. Say which"):
         specified.chosen(found, None)
-    with pytest.raises(MissingDeployment, match=r"no deployment 'nght'\. There are: 'day'"):
+    with pytest.raises(MissingDeployment, match=r"no deployment 'nght'\. Did you mean 'night'\? There are: 'day'"):
         specified.chosen(found, ["nght"])
 
 

@@ -109,3 +109,10 @@ def test_what_cannot_be_asked_for_is_told_in_a_line() -> None:
     with pytest.raises(InvalidInput, match=r"wait_for_input=5 is no type that can be asked for\. Take a") as caught:
         run_input_subclass_from_type(5)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("kind", [millrace.Client, millrace.AsyncClient])
+@pytest.mark.parametrize("given", [(), (None,), ("http://127.0.0.1:4200/api",)])
+def test_a_client_without_an_endpoint_says_what_gives_one(kind: Any, given: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidInput, match=r"Endpoint.*millrace\.connect\(\).*await millrace\.aconnect\(\)"):
+        kind(*given)

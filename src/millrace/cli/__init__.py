@@ -162,6 +162,8 @@ def exit_code(error: BaseException) -> int:
         (TimeoutError, TIME_UP),
         (KeyboardInterrupt, INTERRUPTED),
     )
+    if isinstance(error, errors.DeploymentApplyError) and error.__cause__ is not None:
+        error = error.__cause__  # why the server refused it
     return next((code for kind, code in kinds if isinstance(error, kind)), FAILED)
 
 

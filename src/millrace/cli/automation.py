@@ -23,6 +23,7 @@ from millrace.schema.events import (
     ReceivedEvent,
 )
 from millrace.schema.flows import TextCondition
+from millrace.suggestions import did_you_mean
 
 app = typer.Typer(no_args_is_help=True, help="Automations: when this happens, do that.")
 Name = Annotated[str | None, typer.Argument(help="The automation's name.")]
@@ -42,7 +43,8 @@ def _find(client: Client, name: str | None, id: str | None) -> Automation:
     named = AutomationFilter(name=TextCondition(any_=[str(name)]))
     found = client.read_automations(AutomationQuery(automations=named))
     if not found:
-        raise NotFound(f"No automation is named {name!r}. millrace automation ls shows all.")
+        hint = did_you_mean(str(name), [one.name for one in client.read_automations(AutomationQuery(limit=200))])
+        raise NotFound(f"No automation is named {name!r}.{hint} millrace automation ls shows all.")
     if len(found) > 1:
         ids = ", ".join(str(one.id) for one in found)
         raise Ambiguous(f"{len(found)} automations are named {name!r}. Say which by --id: {ids}.")

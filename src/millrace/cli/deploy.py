@@ -75,6 +75,7 @@ def deploy(
         "tags": tag,
         "description": description,
         "version": version,
+        "work_pool_name": pool,
         "work_queue_name": queue,
         "job_variables": variables(job_variable),
         "catch_up": catch_up,
@@ -82,13 +83,12 @@ def deploy(
         "enforce_parameter_schema": enforce,
         "paused": paused or None,
     }
-    given = {key: value for key, value in options.items() if value}
-    given |= {} if enforce is None else {"enforce_parameter_schema": enforce}
+    given = {key: value for key, value in options.items() if value is not None and value != []}
     client = reach()
     if target is None:
-        ids = _of_file(file, name, everything, pool, given, param, quiet=output is not Format.TEXT)
+        ids = _of_file(file, name, everything, given, param, quiet=output is not Format.TEXT)
     else:
-        ids = [_of_entrypoint(target, file, name, everything, pool, given, param, quiet=output is not Format.TEXT)]
+        ids = [_of_entrypoint(target, file, name, everything, given, param, quiet=output is not Format.TEXT)]
     if output is not Format.TEXT:
         stored = [client.read_deployment(one) for one in ids]
         emit(stored[0] if target is not None else stored)
@@ -99,7 +99,6 @@ def _of_entrypoint(
     file: Path | None,
     names: list[str] | None,
     everything: bool,
-    pool: str | None,
     options: dict[str, Any],
     param: list[str] | None,
     *,
@@ -114,16 +113,15 @@ def _of_entrypoint(
         made.parameters = parameters
     send = plugins.load("millrace.deployments.batch:deploy")
     if not quiet:
-        return send(made, work_pool_name=pool)[0]
+        return send(made)[0]
     with redirect_stdout(sys.stderr):  # nothing but the JSON on stdout
-        return send(made, work_pool_name=pool, print_next_steps_message=False)[0]
+        return send(made, print_next_steps_message=False)[0]
 
 
 def _of_file(
     file: Path | None,
     names: list[str] | None,
     everything: bool,
-    pool: str | None,
     options: dict[str, Any],
     param: list[str] | None,
     *,
@@ -148,8 +146,6 @@ def _of_file(
     if param:
         schema = plugins.load(f"{_SPECIFIED}:made")(chosen[0]).parameter_openapi_schema
         options = {**options, "parameters": {**chosen[0].entry.parameters, **values(schema, param)}}
-    if pool:
-        options = {**options, "work_pool_name": pool}
     send = plugins.load(f"{_SPECIFIED}:deploy_specified")
     if not quiet:
         return list(send(chosen, instead=options))

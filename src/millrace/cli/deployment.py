@@ -40,6 +40,8 @@ def list_(
     client = reach()
     only = FlowFilter(name=TextCondition(any_=[flow])) if flow else None
     found = client.read_deployments(DeploymentQuery(flows=only, limit=200))
+    if flow and not found:
+        client.read_flow_by_name(flow)  # says so if there is none
     if output is Format.JSON:
         emit(found)
         return

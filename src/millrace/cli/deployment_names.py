@@ -11,6 +11,7 @@ from millrace.client.synchronous import Client
 from millrace.errors import MissingDeployment, NotFound
 from millrace.schema.deployments import Deployment
 from millrace.schema.queries import DeploymentQuery
+from millrace.suggestions import near_or_listed
 
 Which = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="FLOW/NAME, or its id.")]
 
@@ -39,8 +40,10 @@ def find(client: Client, text: str) -> Deployment:
 
 def _missing(client: Client, text: str) -> MissingDeployment:
     known = [full for _, full in named(client, client.read_deployments(limit=200))]
-    listed = f" Deployments here: {', '.join(known[:10])}." if known else " There are none here yet: millrace deploy."
-    return MissingDeployment(f"There is no deployment {text!r}.{listed}")
+    others = near_or_listed(text, known, "Deployments here", "millrace deployment ls")
+    return MissingDeployment(
+        f"There is no deployment {text!r}.{others or ' There are none here yet: millrace deploy.'}"
+    )
 
 
 def meant(client: Client, text: str) -> list[Deployment]:

@@ -13,7 +13,7 @@ from millrace.cli.deployment_names import meant
 from millrace.cli.options import Limit, Yes, confirm
 from millrace.cli.output import Format, Output, done, emit, facts, say, span, stamp, state, table, when
 from millrace.cli.reach import reach
-from millrace.cli.watch import code, ended, find, line, show
+from millrace.cli.watch import code, ended, find, line
 from millrace.cli.watch import watch as watched
 from millrace.client.follow import follow
 from millrace.client.handle import RunHandle, outcome
@@ -47,6 +47,8 @@ def list_(
     if deployment:
         only["deployments"] = {"id": {"any_": [str(one.id) for one in meant(client, deployment)]}}
     runs = client.read_flow_runs(FlowRunQuery.model_validate({**only, "limit": limit}))
+    if flow and not runs:
+        client.read_flow_by_name(flow)  # says so if there is none
     if output is Format.JSON:
         emit(runs)
         return
@@ -151,7 +153,9 @@ def logs(
     client.patience = 30.0  # the server may be started anew meanwhile
     for message in follow(client, found.id):
         if isinstance(message, list):
-            show([entry for entry in message if entry.level >= level], found.id)
+            for entry in message:
+                if entry.level >= level:
+                    line(entry)
 
 
 @app.command()

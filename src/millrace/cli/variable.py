@@ -12,6 +12,7 @@ from millrace.cli.output import Format, Output, done, emit, facts, say, table
 from millrace.cli.reach import reach
 from millrace.errors import AlreadyExists, NotFound
 from millrace.schema.variables import VariableQuery, VariableSort
+from millrace.suggestions import did_you_mean
 from millrace.variables import Variable
 
 app = typer.Typer(no_args_is_help=True, help="Variables: small named JSON values that flows share.")
@@ -56,10 +57,12 @@ def get(name: Name, output: Output = Format.TEXT) -> None:
 
 
 def _stored(name: str) -> Any:
+    client = reach()
     try:
-        return reach().read_variable_by_name(name)
+        return client.read_variable_by_name(name)
     except NotFound:
-        raise NotFound(f"No variable is named {name!r}. See them all with: millrace variable ls") from None
+        hint = did_you_mean(name, [one.name for one in client.read_variables(limit=200)])
+        raise NotFound(f"No variable is named {name!r}.{hint} See them all with: millrace variable ls") from None
 
 
 @app.command()

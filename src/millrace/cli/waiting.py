@@ -13,9 +13,9 @@ from millrace.cli.output import Format, emit, table, when
 from millrace.client import locate
 from millrace.client.synchronous import Client
 from millrace.client.waiting import PATIENCE, Waiting, why
-from millrace.errors import NotFound
+from millrace.errors import InvalidInput, NotFound
 from millrace.schema.deployments import Deployment, DeploymentStatus
-from millrace.schema.fields import now
+from millrace.schema.fields import NO_NAME, now
 from millrace.schema.queries import DeploymentQuery, FlowRunQuery
 from millrace.schema.runs import FlowRun
 
@@ -74,7 +74,12 @@ def is_new_queue(client: Client, pool: str | None, queue: str | None) -> bool:
         client: the server.
         pool: the pool of the run's deployment.
         queue: the queue; None: none is named.
+
+    Raises:
+        InvalidInput: the queue cannot be so named.
     """
+    if queue == "":  # as of a variable that is not set: a server takes it for none
+        raise InvalidInput(f"The work queue {queue!r} {NO_NAME}.")
     if pool is None or queue is None:
         return False
     try:

@@ -27,6 +27,7 @@ from millrace.schema.runs import FlowRun, FlowRunFilter
 from millrace.schema.states import StateType
 
 _CELLS = "millrace.cell."
+_OF_A_STATE, _OF_A_LINE = (6, 600), (40, 4000)  # lines and characters that are shown, at most, of what one says
 
 
 def find(client: Client, text: str) -> FlowRun:
@@ -132,7 +133,7 @@ def _follow(client: Client, run_id: UUID, coming: queue.SimpleQueue[Message | Ba
 
 
 def show(message: Message, run_id: UUID) -> None:
-    """Prints what happened, or lines.
+    """Prints what happened, or lines; what is very long is cut, and what shows the whole is said.
 
     Args:
         message: what `follow` gives.
@@ -140,26 +141,58 @@ def show(message: Message, run_id: UUID) -> None:
     """
     if isinstance(message, list):
         for entry in message:
-            line(entry)
+            command = f"millrace flow-run logs {entry.flow_run_id or run_id}"
+            line(entry, shortened(entry.message, _OF_A_LINE, command))
         return
     stamp = f"{message.occurred.astimezone():%H:%M:%S}"
     if message.resource.get("prefect.resource.id") == f"prefect.flow-run.{run_id}":
         said = message.payload.get("validated_state") or {}
         name = message.event.rpartition(".")[2]
-        text = f" {said['message']}" if said.get("message") else ""
+        text = _message(said.get("message"), run_id)
         say(Text(f"{stamp} · {name}{text}", style="bold"))
     elif message.event == f"{_CELLS}finished":
         said = message.payload
-        trouble = f" {said['ename']}: {said.get('evalue') or ''}" if said.get("ename") else ""
+        trouble = _message(f"{said['ename']}: {said.get('evalue') or ''}" if said.get("ename") else None, run_id)
         say(Text(f"{stamp} · cell {int(said.get('index', 0)) + 1} {said.get('status')}{trouble}", style="dim"))
 
 
-def line(entry: Log) -> None:
-    """Prints a log line."""
+def _message(said: str | None, run_id: UUID) -> str:
+    return f" {shortened(said, _OF_A_STATE, f'millrace flow-run inspect {run_id}')}" if said else ""
+
+
+def shortened(text: str, most: tuple[int, int], command: str) -> str:
+    """A text without its middle, if it is longer than anybody reads while a run goes on.
+
+    Args:
+        text: the text.
+        most: how many lines and characters are kept of it.
+        command: what shows the whole.
+
+    Example:
+        >>> shortened("a\\nb\\nc\\nd", (2, 80), "cat it")
+        'a\\n… 2 lines more: cat it …\\nd'
+    """
+    lines, characters = most
+    found = text.splitlines()
+    left = len(found) - lines
+    kept = [*found[: lines // 2], f"… {left} lines more: {command} …", *found[-lines // 2 :]] if left > 0 else found
+    if sum(map(len, kept)) > characters + len(command):
+        left = len(text) - characters
+        return f"{text[: characters // 2]} … {left} characters more: {command} … {text[-characters // 2 :]}"
+    return "\n".join(kept) if left > 0 else text
+
+
+def line(entry: Log, text: str | None = None) -> None:
+    """Prints a log line.
+
+    Args:
+        entry: the line.
+        text: what is shown of it; None: all.
+    """
     level = logging.getLevelName(entry.level)
     style = "red" if entry.level >= logging.ERROR else "yellow" if entry.level >= logging.WARNING else ""
     head = f"{entry.timestamp.astimezone():%H:%M:%S.%f}"[:-3]
-    console().print(Text(f"{head} {level:<7} {entry.message}", style=style), soft_wrap=True)
+    console().print(Text(f"{head} {level:<7} {entry.message if text is None else text}", style=style), soft_wrap=True)
 
 
 def ended(run: FlowRun) -> int:
@@ -168,8 +201,8 @@ def ended(run: FlowRun) -> int:
     Args:
         run: a run that is over.
     """
-    said = run.state.message if run.state and run.state.message else ""
-    say(Text.assemble(f"{run.name}: ", state(run.state), f" {said}" if said else ""))
+    said = _message(run.state.message if run.state else None, run.id)
+    say(Text.assemble(f"{run.name}: ", state(run.state), said))
     return code(run)
 
 

@@ -16,6 +16,7 @@ from millrace.cli.waiting import Hours, coming, dependents
 from millrace.errors import InvalidInput, NotFound
 from millrace.schema.fields import JsonObject
 from millrace.schema.pools import WorkPoolCreate, WorkPoolUpdate
+from millrace.suggestions import did_you_mean
 
 app = typer.Typer(no_args_is_help=True, help="Pools: where runs wait for workers.")
 Name = Annotated[str, typer.Argument(help="The pool's name.")]
@@ -261,7 +262,8 @@ def delete(name: Name, yes: Yes = False, output: Output = Format.TEXT) -> None:
     try:
         found = client.read_work_pool(name)
     except NotFound:
-        raise NotFound(f"No work pool is named {name!r}. See them with: millrace work-pool ls") from None
+        hint = did_you_mean(name, [one.name for one in client.read_work_pools(limit=200)])
+        raise NotFound(f"No work pool is named {name!r}.{hint} See them with: millrace work-pool ls") from None
     left = dependents(client, name)
     confirm(f"Delete the work pool {name!r}?" + (f" {left} would be left without a pool." if left else ""), yes)
     client.delete_work_pool(name)

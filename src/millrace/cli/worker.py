@@ -13,6 +13,7 @@ from millrace.cli.reach import reach
 from millrace.client.synchronous import Client
 from millrace.errors import NotFound
 from millrace.schema.pools import BusyWorker
+from millrace.suggestions import did_you_mean
 
 app = typer.Typer(no_args_is_help=True, help="Workers: they execute the runs of a pool.")
 
@@ -63,9 +64,11 @@ def inspect(
     output: Output = Format.TEXT,
 ) -> None:
     """Show a worker, the queues it takes runs of, and the runs it has under way."""
-    found = [(where, one) for where, one in _found(reach(), pool) if one.name == name]
+    known = _found(reach(), pool)
+    found = [(where, one) for where, one in known if one.name == name]
     if not found:
-        raise NotFound(f"No worker is named {name!r}. millrace worker ls shows those that were heard of.")
+        hint = did_you_mean(name, [one.name for _, one in known])
+        raise NotFound(f"No worker is named {name!r}.{hint} millrace worker ls shows those that were heard of.")
     if output is Format.JSON:
         emit([_plain(one, where) for where, one in found])
         return

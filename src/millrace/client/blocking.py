@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from millrace.client import exchange, retry
-from millrace.client.endpoint import Endpoint
+from millrace.client.endpoint import Endpoint, required
 from millrace.client.exchange import Request
 from millrace.client.pool import LIMITS, Shared, thread_mark
 from millrace.errors import MillraceError
@@ -59,15 +59,18 @@ class Connection:
     """A way to a server: sends, waits, tries again, says what went wrong.
 
     Args:
-        endpoint: the server.
+        endpoint: the server; `connect` and `aconnect` find it themselves.
         lease: fences every request: it is refused with LeaseLost once another attempt holds the run.
         patience: seconds to go on trying while the server does not answer or is busy; see `retry`.
         pool: the connections of another client, to be shared.
+
+    Raises:
+        InvalidInput: no endpoint is given.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint | None = None,
         *,
         lease: Lease | None = None,
         patience: float = 30.0,
@@ -75,7 +78,7 @@ class Connection:
     ) -> None:
         self.lease = lease
         self.patience = patience
-        self.pool = pool or Pool(endpoint)
+        self.pool = pool or Pool(required(endpoint))
         self.headers = {LEASE_HEADER: lease.header} if lease else {}
 
     @property

@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 
 from millrace.client import exchange, retry
-from millrace.client.endpoint import Endpoint
+from millrace.client.endpoint import Endpoint, required
 from millrace.client.exchange import Request
 from millrace.client.pool import LIMITS, Shared, task_mark
 from millrace.errors import MillraceError
@@ -62,15 +62,18 @@ class AsyncConnection:
     """A way to a server: sends, waits, tries again, says what went wrong.
 
     Args:
-        endpoint: the server.
+        endpoint: the server; `connect` and `aconnect` find it themselves.
         lease: fences every request: it is refused with LeaseLost once another attempt holds the run.
         patience: seconds to go on trying while the server does not answer or is busy; see `retry`.
         pool: the connections of another client, to be shared.
+
+    Raises:
+        InvalidInput: no endpoint is given.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint | None = None,
         *,
         lease: Lease | None = None,
         patience: float = 30.0,
@@ -78,7 +81,7 @@ class AsyncConnection:
     ) -> None:
         self.lease = lease
         self.patience = patience
-        self.pool = pool or AsyncPool(endpoint)
+        self.pool = pool or AsyncPool(required(endpoint))
         self.headers = {LEASE_HEADER: lease.header} if lease else {}
 
     @property

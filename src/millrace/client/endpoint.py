@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from millrace.errors import InvalidInput
+
 # One Host name for every Unix socket: the server's allow-list knows it.
 SOCKET_URL = "http://localhost/api"
 
@@ -110,3 +112,21 @@ class Endpoint:
             f"{self.origin} names it: correct that, start a server there (`millrace server start`), or unset "
             f"{self.origin} to use the embedded server (`millrace up`)."
         )
+
+
+def required(given: object) -> Endpoint:
+    """The endpoint that a client was given.
+
+    Args:
+        given: what it was given.
+
+    Raises:
+        InvalidInput: no endpoint.
+    """
+    if isinstance(given, Endpoint):
+        return given
+    said = "" if given is None else f", not {given!r:.80}"
+    raise InvalidInput(
+        f"A client is made with the Endpoint of a server{said}. millrace.connect() gives the client of this process, "
+        "in async code await millrace.aconnect(); MILLRACE_API_URL names a shared server."
+    )

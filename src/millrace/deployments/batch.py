@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,6 +10,7 @@ from millrace import plugins, settings
 from millrace.client.handle import Id
 from millrace.errors import InvalidInput, MillraceError, MissingWorkPool, NotFound
 from millrace.schema.pools import WorkerFilter, WorkerQuery, WorkerStatus, WorkerStatusCondition, WorkPool
+from millrace.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from millrace.deployments.deployment import RunnerDeployment
@@ -146,8 +146,7 @@ def pool_of(client: Any, name: str) -> WorkPool:
         pool: WorkPool = client.read_work_pool(name)
     except NotFound:
         known = [one.name for one in client.read_work_pools()]
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, known, 1)
         listed = f"Work pools here: {', '.join(map(repr, known))}." if known else "There are no work pools here yet."
         raise MissingWorkPool(
             f"There is no work pool {name!r}.{hint} {listed} Create it first: millrace work-pool create {name!r}"

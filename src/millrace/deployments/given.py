@@ -16,7 +16,7 @@ from millrace.entrypoints import EntrypointType
 from millrace.errors import InvalidInput, MissingFile, ParameterError
 from millrace.notebooks import parameters as checks
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyOptions
-from millrace.schema.fields import JsonObject
+from millrace.schema.fields import NAME_PATTERN, NO_NAME, JsonObject
 
 _BANNED = re.compile(r"[/%&><]")
 
@@ -156,6 +156,11 @@ def rest(paused: bool | None, is_schedule_active: bool | None) -> bool | None:
     return not is_schedule_active
 
 
+def _fits_a_path(name: Any, what: str) -> None:
+    if isinstance(name, str) and not re.search(NAME_PATTERN, name):
+        raise InvalidInput(f"The {what} {name!r} {NO_NAME}.")
+
+
 _TIMES = ("interval", "cron", "rrule", "schedule", "schedules", "anchor_date", "timezone")
 _SAID = ("version", "description")
 
@@ -179,6 +184,8 @@ def fields(
     times = schedules_from(**{key: given.pop(key) for key in _TIMES if key in given})
     limit = limits(given.pop("concurrency_limit", None))
     paused = rest(given.pop("paused", None), given.pop("is_schedule_active", None))
+    _fits_a_path(given.get("work_pool_name"), "work pool")
+    _fits_a_path(given.get("work_queue_name"), "work queue")
     values = checked(schema, given.pop("parameters", {}), flow_name)
     known = {key: own[key] for key in _SAID if own[key] is not None and key not in given}
     return {

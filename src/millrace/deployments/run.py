@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import re
 import time
@@ -29,13 +28,13 @@ from millrace.schema.logs import Log
 from millrace.schema.queries import DeploymentQuery
 from millrace.schema.runs import DeploymentFlowRunCreate, FlowRun, TaskRunCreate
 from millrace.schema.states import State, named, scheduled
+from millrace.suggestions import near_or_listed
 
 # The first looks come sooner than `poll_interval`: most runs people wait for are short.
 _FIRST_LOOK = 0.05
 _SLOWER = 1.5
 
 _log = logging.getLogger("millrace.deployments")
-_LISTED = 10
 
 
 class DeploymentRun(FlowRun):
@@ -302,12 +301,8 @@ def _deployment(value: Any) -> Deployment:
 
 
 def _missing(name: str | UUID, known: list[str]) -> MissingDeployment:
-    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
-    shown, left = sorted(known)[:_LISTED], len(known) - _LISTED
-    more = f" and {left} more (millrace deployment ls)" if left > 0 else ""
-    listed = f" Deployments here: {', '.join(shown)}{more}." if known and not close else ""
-    return MissingDeployment(f"There is no deployment {str(name)!r}.{hint}{listed}")
+    others = near_or_listed(str(name), known, "Deployments here", "millrace deployment ls")
+    return MissingDeployment(f"There is no deployment {str(name)!r}.{others}")
 
 
 def _within() -> bool:

@@ -23,6 +23,7 @@ from millrace.schema.job_variables import merge
 from millrace.schema.pools import WorkPool
 from millrace.storage import steps as storage_steps
 from millrace.storage.local import SET_DIRECTORY
+from millrace.suggestions import did_you_mean
 
 _FILLED = ("version", "description", "tags", "parameters", "job_variables")
 Outputs = dict[str, Any]
@@ -188,7 +189,8 @@ def chosen(specified: Sequence[Specified], patterns: Sequence[str] | None, every
     for pattern in patterns:
         fits = {number: one for number, one in enumerate(specified) if _fits(one, pattern)}
         if not fits:
-            raise MissingDeployment(f"{file} holds no deployment {pattern!r}. There are: {names}.")
+            hint = did_you_mean(pattern, [one.entry.name or entrypoint_of(one) for one in specified])
+            raise MissingDeployment(f"{file} holds no deployment {pattern!r}.{hint} There are: {names}.")
         kept |= fits
     return [kept[number] for number in sorted(kept)]
 

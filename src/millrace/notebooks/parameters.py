@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import datetime
-import difflib
 import io
 import json
 import pathlib
@@ -25,6 +24,7 @@ from pydantic.errors import PydanticUserError
 from millrace.errors import InvalidInput, ParameterError
 from millrace.notebooks import references
 from millrace.notebooks.annotations import NotLiteral, is_secret, type_of, type_of_value, value_of
+from millrace.suggestions import did_you_mean
 
 TAG = "parameters"
 Schema = dict[str, Any]
@@ -321,8 +321,7 @@ def _unknown(name: str, properties: Mapping[str, Any]) -> str:
             f"Unknown parameter '{name}': the notebook declares none. "
             "Tag the cell that assigns the defaults with 'parameters'."
         )
-    close = difflib.get_close_matches(name, properties, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+    hint = did_you_mean(name, properties)
     return f"Unknown parameter '{name}'.{hint} Known parameters: {', '.join(properties)}."
 
 

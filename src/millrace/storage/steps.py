@@ -6,7 +6,6 @@ is a function that can be imported where the deployment runs. The inputs `id` an
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -25,6 +24,7 @@ from millrace.storage.git import GitRepository
 from millrace.storage.local import LocalStorage
 from millrace.storage.placeholders import Values
 from millrace.storage.remote import RemoteStorage
+from millrace.suggestions import did_you_mean
 
 log = logging.getLogger("millrace.flow_runs")
 PREFIXES = ("prefect.deployments.steps.", "millrace.deployments.steps.", "prefect_docker.deployments.steps.")
@@ -193,8 +193,7 @@ def require_known(name: str) -> None:
     """
     if _short(name) is None and name.startswith(PREFIXES):
         known = sorted([*BUILT_IN, *DEPLOYING])
-        close = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name.rpartition(".")[2], known, 1)
         raise InvalidInput(f"The step {name!r} is not known here.{hint} There are: {', '.join(known)}.")
 
 
@@ -215,8 +214,7 @@ def misfit(name: str, given: Mapping[str, Any] | None) -> tuple[str, str | None]
     takes = dict(list(inspect.signature(step).parameters.items())[1:])  # without the place, which is not given
     known = [one.name for one in takes.values() if one.kind is not one.VAR_KEYWORD]
     if len(known) == len(takes) and (strange := sorted(names - set(known))):
-        close = difflib.get_close_matches(strange[0], known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(strange[0], known, 1)
         return f"The step {short} takes no {strange[0]!r}.{hint} It takes: {', '.join(known)}.", strange[0]
     for one in takes.values():
         if one.kind is not one.VAR_KEYWORD and one.default is one.empty and one.name not in names:

@@ -22,7 +22,7 @@ from millrace.schema.fields import new_id
 from millrace.store import events, filters
 from millrace.store.columns import insert
 from millrace.store.database import Transaction
-from millrace.store.rows import model, page, values
+from millrace.store.rows import model, page, suggested, values
 from millrace.store.tables import artifact_collections, artifacts
 
 _c = artifacts.c
@@ -114,7 +114,7 @@ def newest(tx: Transaction, key: str) -> Artifact:
     """
     id = tx.connection.scalar(select(artifact_collections.c.latest_id).where(artifact_collections.c.key == key))
     if id is None:
-        raise NotFound(f"No artifact has the key {key!r}.")
+        raise NotFound(f"No artifact has the key {key!r}.{suggested(tx, artifact_collections.c.key, key)}")
     return read(tx, id)
 
 

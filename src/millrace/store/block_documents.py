@@ -23,7 +23,7 @@ from millrace.store import blocks
 from millrace.store.conditions import Condition, all_of, combined, ids, switch, text
 from millrace.store.database import Transaction
 from millrace.store.masks import masked, restored
-from millrace.store.rows import LIMIT, model, page
+from millrace.store.rows import LIMIT, model, page, suggested
 from millrace.store.value_tables import block_documents, block_schemas, block_types
 from millrace.store.vault import Vault
 
@@ -117,7 +117,10 @@ def by_name(
         Conflict: secrets are asked for, and the key is lost or another.
     """
     kind = blocks.type_by_slug(tx, slug)
-    row = _one(tx, (_c.block_type_id == kind.id) & (_c.name == name), f"{slug}/{name} is stored")
+    own = _c.block_type_id == kind.id
+    row = tx.connection.execute(select(block_documents).where(own, _c.name == name)).first()
+    if row is None:
+        raise NotFound(f"No block {slug}/{name} is stored.{suggested(tx, _c.name, name, own)}")
     return _whole(tx, vault, row, bool(include_secrets))
 
 

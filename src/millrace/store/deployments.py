@@ -27,7 +27,7 @@ from millrace.schema.secret_places import refuse_values
 from millrace.store import automations, filters, flows, job_variables, parameters, queues, slots, workers
 from millrace.store import schedules as timetable
 from millrace.store.database import Transaction
-from millrace.store.rows import LIMIT, model, page, values
+from millrace.store.rows import LIMIT, model, page, suggested, values
 from millrace.store.tables import deployments, flow_runs, skipped_fires, work_pools, work_queues
 from millrace.store.tables import flows as flow_table
 
@@ -127,8 +127,11 @@ def by_name(tx: Transaction, flow_name: str, name: str) -> Deployment:
         near = select(flow_table.c.name, _c.name).join(deployments, _c.flow_id == flow_table.c.id)
         near = near.where((flow_table.c.name == flow_name) | (_c.name == name)).order_by(_c.name).limit(5)
         others = ", ".join(f"{flow}/{deployment}" for flow, deployment in tx.connection.execute(near))
-        hint = f" There are: {others}." if others else " Create it with flow.deploy(…) or millrace deploy."
-        raise MissingDeployment(f"No deployment is named {flow_name}/{name}.{hint}")
+        there = f" There are: {others}." if others else " Create it with flow.deploy(…) or millrace deploy."
+        full = f"{flow_name}/{name}"
+        owned = _c.flow_id == flow_table.c.id
+        hint = suggested(tx, flow_table.c.name + "/" + _c.name, full, owned)
+        raise MissingDeployment(f"No deployment is named {full}.{hint}{there}")
     return _answers(tx, [found])[0]
 
 

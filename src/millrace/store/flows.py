@@ -13,7 +13,7 @@ from millrace.schema.flows import Flow, FlowCreate, FlowSort
 from millrace.schema.queries import FlowQuery
 from millrace.store import filters
 from millrace.store.database import Transaction
-from millrace.store.rows import model, page, values
+from millrace.store.rows import model, page, suggested, values
 from millrace.store.tables import deployments, flow_runs, flows
 
 _ORDERS = {
@@ -62,7 +62,7 @@ def by_name(tx: Transaction, name: str) -> Flow:
     """
     row = _by_name(tx, name)
     if row is None:
-        raise NotFound(f"No flow is named {name!r}.")
+        raise NotFound(f"No flow is named {name!r}.{suggested(tx, flows.c.name, name)}")
     return model(Flow, row)
 
 

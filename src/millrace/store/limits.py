@@ -19,7 +19,7 @@ from millrace.schema.fields import new_id
 from millrace.schema.limits import GlobalLimit, Limit, LimitCreate, LimitQuery, LimitTaken, LimitUpdate
 from millrace.store.columns import clamp
 from millrace.store.database import Transaction
-from millrace.store.rows import model, page, values
+from millrace.store.rows import model, page, suggested, values
 from millrace.store.tables import concurrency_limits as limits
 
 TINY = 1e-6
@@ -147,7 +147,8 @@ def find(tx: Transaction, id_or_name: str) -> Row[Any]:
     except ValueError:
         rows = by_names(tx, [id_or_name])
     if not rows:
-        raise NotFound(f"There is no concurrency limit {id_or_name!r}. Create it with `millrace gcl create`.")
+        hint = suggested(tx, _c.name, id_or_name)
+        raise NotFound(f"There is no concurrency limit {id_or_name!r}.{hint} Create it with `millrace gcl create`.")
     return rows[0]
 
 

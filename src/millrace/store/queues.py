@@ -23,7 +23,7 @@ from millrace.schema.pools import (
 from millrace.store import filters, slots
 from millrace.store.conditions import combined
 from millrace.store.database import Transaction
-from millrace.store.rows import model, page, stored, values
+from millrace.store.rows import model, page, stored, suggested, values
 from millrace.store.tables import deployments, flow_runs, work_pools, work_queues
 
 DEFAULT = "default"
@@ -43,8 +43,10 @@ def pool_row(tx: Transaction, name: str) -> Row[Any]:
     if row is None:
         names = tx.connection.scalars(select(work_pools.c.name).order_by(work_pools.c.name).limit(10)).all()
         known = f"There are: {', '.join(names)}." if names else "There is none yet."
+        hint = suggested(tx, work_pools.c.name, name)
         raise NotFound(
-            f"No work pool is named {name!r}. {known} Create it with: millrace work-pool create {name} --type process"
+            f"No work pool is named {name!r}.{hint} {known} "
+            f"Create it with: millrace work-pool create {name} --type process"
         )
     return row
 
@@ -140,9 +142,11 @@ def by_name(tx: Transaction, pool_name: str, name: str) -> WorkQueue:
     Raises:
         NotFound: there is no such pool, or none in it.
     """
-    row = _named(tx, pool_row(tx, pool_name).id, name)
+    pool = pool_row(tx, pool_name)
+    row = _named(tx, pool.id, name)
     if row is None:
-        raise NotFound(f"The work pool {pool_name!r} has no queue named {name!r}.")
+        hint = suggested(tx, _c.name, name, _c.work_pool_id == pool.id)
+        raise NotFound(f"The work pool {pool_name!r} has no queue named {name!r}.{hint}")
     return _queue(tx, row)
 
 

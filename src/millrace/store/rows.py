@@ -7,14 +7,17 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import Row, Select, Table
+from sqlalchemy import ColumnElement, Row, Select, Table, select
 
 from millrace.schema.flows import Page
 from millrace.store.columns import Json, clamp
+from millrace.store.database import Transaction
+from millrace.suggestions import did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 
 LIMIT = 200
+_COMPARED = 1000
 
 
 def values(model: BaseModel, table: Table, *, only: Iterable[str] | None = None) -> dict[str, Any]:
@@ -56,6 +59,19 @@ def model(kind: type[M], row: Row[Any], **extra: Any) -> M:
         extra: fields that are worked out.
     """
     return kind.model_validate({**row._mapping, **extra})
+
+
+def suggested(tx: Transaction, column: ColumnElement[str], name: str, *conditions: ColumnElement[bool]) -> str:
+    """The names that are most like one that is not there, as the end of a message.
+
+    Args:
+        tx: the transaction.
+        column: the names that there are.
+        name: as somebody wrote it.
+        conditions: which rows count.
+    """
+    known = select(column).where(*conditions).order_by(column).limit(_COMPARED)
+    return did_you_mean(name, tx.connection.scalars(known).all())
 
 
 def page(statement: Select[Any], part: Page) -> Select[Any]:

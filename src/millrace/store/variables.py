@@ -20,7 +20,7 @@ from millrace.schema.variables import (
 )
 from millrace.store.conditions import Condition, all_of, combined, ids, tags, text
 from millrace.store.database import Transaction
-from millrace.store.rows import model, page, values
+from millrace.store.rows import model, page, suggested, values
 from millrace.store.value_tables import variables
 
 _c = variables.c
@@ -50,10 +50,11 @@ def _free(tx: Transaction, name: str) -> None:
         raise AlreadyExists(f"There is a variable named {name!r}.")
 
 
-def _one(tx: Transaction, condition: ColumnElement[bool], said: str) -> Variable:
+def _one(tx: Transaction, condition: ColumnElement[bool], said: str, name: str | None = None) -> Variable:
     row = tx.connection.execute(select(variables).where(condition)).first()
     if row is None:
-        raise NotFound(f"No variable {said}.")
+        hint = "" if name is None else suggested(tx, _c.name, name)
+        raise NotFound(f"No variable {said}.{hint}")
     return model(Variable, row)
 
 
@@ -72,7 +73,7 @@ def by_name(tx: Transaction, name: str) -> Variable:
     Raises:
         NotFound: there is none.
     """
-    return _one(tx, _c.name == name, f"is named {name!r}")
+    return _one(tx, _c.name == name, f"is named {name!r}", name)
 
 
 def _matching(filter: VariableFilter | None) -> Condition:
