@@ -11,6 +11,8 @@ from uuid import UUID
 import pytest
 
 from millrace import (
+    AsyncClient,
+    Client,
     RunHandle,
     ThreadPoolTaskRunner,
     as_completed,
@@ -111,7 +113,7 @@ def test_what_cannot_be_asked_for_is_told_in_a_line() -> None:
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("kind", [millrace.Client, millrace.AsyncClient])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("given", [(), (None,), ("http://127.0.0.1:4200/api",)])
 def test_a_client_without_an_endpoint_says_what_gives_one(kind: Any, given: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidInput, match=r"Endpoint.*millrace\.connect\(\).*await millrace\.aconnect\(\)"):
