@@ -81,6 +81,7 @@ HEAVY = {
     ("statement", "forbidden"),
     [
         ("import millrace", HEAVY | {"IPython", "nbformat", "typer", "rich", "pandas", "numpy"}),
+        ("from millrace import flow, task", {"millrace.schema.operations", "millrace.schema.automations"}),
         ("from millrace import flow, task, deploy, serve, run_deployment", HEAVY | {"IPython", "nbformat"}),
         ("import millrace.client.synchronous", HEAVY | {"IPython", "nbformat", "typer", "rich", "millrace.server"}),
         ("import millrace.workers.child", HEAVY | {"IPython", "nbformat", "typer", "rich", "millrace.server"}),

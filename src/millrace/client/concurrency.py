@@ -7,28 +7,30 @@ Written by hand; `plain_concurrency.py` is made from it by `scripts/generate_cli
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.connection import AsyncConnection
-from millrace.schema.limits import (
-    GiveSlots,
-    GlobalLimit,
-    LeaseSlots,
-    Limit,
-    LimitCreate,
-    LimitQuery,
-    LimitTaken,
-    LimitUpdate,
-    RenewSlots,
-    ReturnSlots,
-    SlotLease,
-    TagLimit,
-    TagLimitCreate,
-    TagLimitReset,
-    TagSlots,
-    TakeSlots,
-)
+
+if TYPE_CHECKING:
+    from millrace.schema.limits import (
+        GiveSlots,
+        GlobalLimit,
+        LeaseSlots,
+        Limit,
+        LimitCreate,
+        LimitQuery,
+        LimitTaken,
+        LimitUpdate,
+        RenewSlots,
+        ReturnSlots,
+        SlotLease,
+        TagLimit,
+        TagLimitCreate,
+        TagLimitReset,
+        TagSlots,
+        TakeSlots,
+    )
 
 
 class AsyncLimits(AsyncConnection):

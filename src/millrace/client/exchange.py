@@ -13,19 +13,20 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from millrace import errors, settings
+from millrace import errors, plugins, settings
 from millrace.client import retry
 from millrace.client.endpoint import Endpoint
 from millrace.schema.fields import NAME_PATTERN, NO_NAME, new_id
 from millrace.schema.flows import Page
 from millrace.schema.limits import SlotsWanted
 from millrace.schema.logs import LogCreate
-from millrace.schema.operations import OPERATIONS, Operation
+from millrace.schema.operation import Operation
 from millrace.schema.reading import read_json
+from millrace.schema.run_operations import RUNS
 from millrace.schema.runs import BeginRun, DeploymentFlowRunCreate, FlowRunCreate, TaskRunCreate
 from millrace.schema.states import SetState, StateCreate
 
-TABLE = MappingProxyType({operation.name: operation for operation in OPERATIONS})
+_RUNS = MappingProxyType({operation.name: operation for operation in RUNS})
 
 _BY_STATUS: dict[int, type[errors.MillraceError]] = {
     400: errors.InvalidInput,
@@ -62,9 +63,19 @@ class Request:
         return f"{self.method} /api{self.path}"
 
 
+@lru_cache(maxsize=1)
+def _table() -> dict[str, Operation]:
+    # its models take a good part of the time of an import, which a process that only runs a flow need not spend
+    return {operation.name: operation for operation in plugins.load("millrace.schema.operations:OPERATIONS")}
+
+
+def _operation(name: str) -> Operation:
+    return _RUNS.get(name) or _table()[name]
+
+
 @lru_cache(maxsize=256)
 def _adapter(name: str, part: str) -> TypeAdapter[Any]:
-    return TypeAdapter(getattr(TABLE[name], part))
+    return TypeAdapter(getattr(_operation(name), part))
 
 
 def request(
@@ -89,7 +100,7 @@ def request(
     Raises:
         InvalidInput: a field has a wrong value or is unknown.
     """
-    operation = TABLE[name]
+    operation = _operation(name)
     where = operation.path
     for parameter, value in zip(operation.path_parameters, path, strict=True):
         where = where.replace(f"{{{parameter}}}", quote(str(value), safe=""))
@@ -181,9 +192,9 @@ def answer(name: str, sent: Request, response: httpx.Response, *, tries: int = 1
         return None  # the first try did it and its answer was lost
     if not response.is_success:
         raise refusal(sent, response)
-    if TABLE[name].answer is None:
+    if _operation(name).answer is None:
         return None
-    if TABLE[name].text:
+    if _operation(name).text:
         return response.text
     try:
         return read_json(_adapter(name, "answer"), response.content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -13,6 +13,7 @@ from uuid import UUID
 from millrace.client import locate, resuming
 from millrace.client.asynchronous import AsyncClient
 from millrace.client.synchronous import Client
+from millrace.client.unsent import unsent
 from millrace.errors import NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.artifacts import Artifact, ArtifactFilter, ArtifactQuery, ArtifactSort
 from millrace.schema.fields import id_of
@@ -25,9 +26,6 @@ _FIRST_LOOK, _SLOWER, _LAST_LOOK = 0.05, 1.3, 1.0
 # An interrupt of the kernel does not wake a sleeping event loop (ipykernel): it has to wake up by itself now and then.
 _SLICE = 0.2
 _PAGE = 200
-
-unsent: dict[str, Callable[[], object]] = {}
-"""Sends what this process has still to say of its runs, by who does; called before a run's lines are read."""
 
 
 class StoppedWatching(KeyboardInterrupt):

@@ -7,34 +7,36 @@ Written by hand; `plain_keepsakes.py` is made from it by `scripts/generate_clien
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.connection import AsyncConnection
-from millrace.schema.artifacts import (
-    Artifact,
-    ArtifactCollection,
-    ArtifactCount,
-    ArtifactCreate,
-    ArtifactQuery,
-    ArtifactUpdate,
-)
-from millrace.schema.blocks import (
-    BlockDocument,
-    BlockDocumentCount,
-    BlockDocumentCreate,
-    BlockDocumentQuery,
-    BlockDocumentUpdate,
-    BlockSchema,
-    BlockSchemaCreate,
-    BlockSchemaQuery,
-    BlockType,
-    BlockTypeCreate,
-    BlockTypeQuery,
-    BlockTypeUpdate,
-)
-from millrace.schema.pages import RunPage
-from millrace.schema.variables import Variable, VariableCount, VariableCreate, VariableQuery, VariableUpdate
+
+if TYPE_CHECKING:
+    from millrace.schema.artifacts import (
+        Artifact,
+        ArtifactCollection,
+        ArtifactCount,
+        ArtifactCreate,
+        ArtifactQuery,
+        ArtifactUpdate,
+    )
+    from millrace.schema.blocks import (
+        BlockDocument,
+        BlockDocumentCount,
+        BlockDocumentCreate,
+        BlockDocumentQuery,
+        BlockDocumentUpdate,
+        BlockSchema,
+        BlockSchemaCreate,
+        BlockSchemaQuery,
+        BlockType,
+        BlockTypeCreate,
+        BlockTypeQuery,
+        BlockTypeUpdate,
+    )
+    from millrace.schema.pages import RunPage
+    from millrace.schema.variables import Variable, VariableCount, VariableCreate, VariableQuery, VariableUpdate
 
 
 class AsyncKeepsakes(AsyncConnection):

@@ -5,28 +5,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.blocking import Connection
-from millrace.schema.limits import (
-    GiveSlots,
-    GlobalLimit,
-    LeaseSlots,
-    Limit,
-    LimitCreate,
-    LimitQuery,
-    LimitTaken,
-    LimitUpdate,
-    RenewSlots,
-    ReturnSlots,
-    SlotLease,
-    TagLimit,
-    TagLimitCreate,
-    TagLimitReset,
-    TagSlots,
-    TakeSlots,
-)
+
+if TYPE_CHECKING:
+    from millrace.schema.limits import (
+        GiveSlots,
+        GlobalLimit,
+        LeaseSlots,
+        Limit,
+        LimitCreate,
+        LimitQuery,
+        LimitTaken,
+        LimitUpdate,
+        RenewSlots,
+        ReturnSlots,
+        SlotLease,
+        TagLimit,
+        TagLimitCreate,
+        TagLimitReset,
+        TagSlots,
+        TakeSlots,
+    )
 
 
 class Limits(Connection):

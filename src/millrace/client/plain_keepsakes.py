@@ -5,34 +5,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.blocking import Connection
-from millrace.schema.artifacts import (
-    Artifact,
-    ArtifactCollection,
-    ArtifactCount,
-    ArtifactCreate,
-    ArtifactQuery,
-    ArtifactUpdate,
-)
-from millrace.schema.blocks import (
-    BlockDocument,
-    BlockDocumentCount,
-    BlockDocumentCreate,
-    BlockDocumentQuery,
-    BlockDocumentUpdate,
-    BlockSchema,
-    BlockSchemaCreate,
-    BlockSchemaQuery,
-    BlockType,
-    BlockTypeCreate,
-    BlockTypeQuery,
-    BlockTypeUpdate,
-)
-from millrace.schema.pages import RunPage
-from millrace.schema.variables import Variable, VariableCount, VariableCreate, VariableQuery, VariableUpdate
+
+if TYPE_CHECKING:
+    from millrace.schema.artifacts import (
+        Artifact,
+        ArtifactCollection,
+        ArtifactCount,
+        ArtifactCreate,
+        ArtifactQuery,
+        ArtifactUpdate,
+    )
+    from millrace.schema.blocks import (
+        BlockDocument,
+        BlockDocumentCount,
+        BlockDocumentCreate,
+        BlockDocumentQuery,
+        BlockDocumentUpdate,
+        BlockSchema,
+        BlockSchemaCreate,
+        BlockSchemaQuery,
+        BlockType,
+        BlockTypeCreate,
+        BlockTypeQuery,
+        BlockTypeUpdate,
+    )
+    from millrace.schema.pages import RunPage
+    from millrace.schema.variables import Variable, VariableCount, VariableCreate, VariableQuery, VariableUpdate
 
 
 class Keepsakes(Connection):

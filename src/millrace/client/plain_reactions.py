@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.blocking import Connection
-from millrace.schema.automations import (
-    Automation,
-    AutomationCount,
-    AutomationCreate,
-    AutomationPatch,
-    AutomationQuery,
-    AutomationUpdate,
-)
+
+if TYPE_CHECKING:
+    from millrace.schema.automations import (
+        Automation,
+        AutomationCount,
+        AutomationCreate,
+        AutomationPatch,
+        AutomationQuery,
+        AutomationUpdate,
+    )
 
 
 class Reactions(Connection):

@@ -5,31 +5,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.blocking import Connection
-from millrace.schema.pools import (
-    BusyWorker,
-    ClaimedRun,
-    ClaimRuns,
-    PoolConcurrency,
-    PoolConcurrencyQuery,
-    QueueStatusDetail,
-    ScheduledRunsQuery,
-    Worker,
-    WorkerFlowRun,
-    WorkerHeartbeat,
-    WorkerQuery,
-    WorkPool,
-    WorkPoolCreate,
-    WorkPoolQuery,
-    WorkPoolUpdate,
-    WorkQueue,
-    WorkQueueCreate,
-    WorkQueueQuery,
-    WorkQueueUpdate,
-)
+
+if TYPE_CHECKING:
+    from millrace.schema.pools import (
+        BusyWorker,
+        ClaimedRun,
+        ClaimRuns,
+        PoolConcurrency,
+        PoolConcurrencyQuery,
+        QueueStatusDetail,
+        ScheduledRunsQuery,
+        Worker,
+        WorkerFlowRun,
+        WorkerHeartbeat,
+        WorkerQuery,
+        WorkPool,
+        WorkPoolCreate,
+        WorkPoolQuery,
+        WorkPoolUpdate,
+        WorkQueue,
+        WorkQueueCreate,
+        WorkQueueQuery,
+        WorkQueueUpdate,
+    )
 
 
 class Workplaces(Connection):

@@ -7,18 +7,20 @@ Written by hand; `plain_reactions.py` is made from it by `scripts/generate_clien
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.connection import AsyncConnection
-from millrace.schema.automations import (
-    Automation,
-    AutomationCount,
-    AutomationCreate,
-    AutomationPatch,
-    AutomationQuery,
-    AutomationUpdate,
-)
+
+if TYPE_CHECKING:
+    from millrace.schema.automations import (
+        Automation,
+        AutomationCount,
+        AutomationCreate,
+        AutomationPatch,
+        AutomationQuery,
+        AutomationUpdate,
+    )
 
 
 class AsyncReactions(AsyncConnection):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.plain_concurrency import Limits
@@ -19,41 +19,43 @@ from millrace.client.plain_keepsakes import Keepsakes
 from millrace.client.plain_reactions import Reactions
 from millrace.client.plain_workplaces import Workplaces
 from millrace.errors import InvalidInput
-from millrace.schema.backfills import Backfill, BackfillCreate
-from millrace.schema.deployments import (
-    BatchDone,
-    Deployment,
-    DeploymentBatch,
-    DeploymentCreate,
-    DeploymentSchedule,
-    DeploymentScheduleCreate,
-    DeploymentScheduleUpdate,
-    DeploymentUpdate,
-    SkippedFire,
-)
-from millrace.schema.events import Event, EventPage, EventQuery
-from millrace.schema.fields import JsonObject
-from millrace.schema.flows import Flow, FlowCreate
-from millrace.schema.graphs import RunGraph
-from millrace.schema.inputs import FlowRunInput, FlowRunInputCreate, FlowRunInputQuery, RunResume
-from millrace.schema.logs import Log, LogCreate, LogQuery
-from millrace.schema.operations import Counters, ServerInfo, ServerStorage
-from millrace.schema.pools import DeploymentScheduledRunsQuery
-from millrace.schema.queries import DeploymentQuery, FlowQuery, FlowRunQuery, TaskRunQuery
-from millrace.schema.runs import (
-    BeginRun,
-    BegunRun,
-    DeploymentFlowRunCreate,
-    ExtendedLeases,
-    ExtendLeases,
-    FlowRun,
-    FlowRunCreate,
-    FlowRunUpdate,
-    ReleaseLease,
-    TaskRun,
-    TaskRunCreate,
-)
-from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
+
+if TYPE_CHECKING:
+    from millrace.schema.backfills import Backfill, BackfillCreate
+    from millrace.schema.deployments import (
+        BatchDone,
+        Deployment,
+        DeploymentBatch,
+        DeploymentCreate,
+        DeploymentSchedule,
+        DeploymentScheduleCreate,
+        DeploymentScheduleUpdate,
+        DeploymentUpdate,
+        SkippedFire,
+    )
+    from millrace.schema.events import Event, EventPage, EventQuery
+    from millrace.schema.fields import JsonObject
+    from millrace.schema.flows import Flow, FlowCreate
+    from millrace.schema.graphs import RunGraph
+    from millrace.schema.inputs import FlowRunInput, FlowRunInputCreate, FlowRunInputQuery, RunResume
+    from millrace.schema.logs import Log, LogCreate, LogQuery
+    from millrace.schema.operations import Counters, ServerInfo, ServerStorage
+    from millrace.schema.pools import DeploymentScheduledRunsQuery
+    from millrace.schema.queries import DeploymentQuery, FlowQuery, FlowRunQuery, TaskRunQuery
+    from millrace.schema.runs import (
+        BeginRun,
+        BegunRun,
+        DeploymentFlowRunCreate,
+        ExtendedLeases,
+        ExtendLeases,
+        FlowRun,
+        FlowRunCreate,
+        FlowRunUpdate,
+        ReleaseLease,
+        TaskRun,
+        TaskRunCreate,
+    )
+    from millrace.schema.states import OrchestrationResult, SetState, State, StateCreate
 
 
 class Client(Workplaces, Keepsakes, Reactions, Limits):

@@ -7,31 +7,33 @@ Written by hand; `plain_workplaces.py` is made from it by `scripts/generate_clie
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from millrace.client.connection import AsyncConnection
-from millrace.schema.pools import (
-    BusyWorker,
-    ClaimedRun,
-    ClaimRuns,
-    PoolConcurrency,
-    PoolConcurrencyQuery,
-    QueueStatusDetail,
-    ScheduledRunsQuery,
-    Worker,
-    WorkerFlowRun,
-    WorkerHeartbeat,
-    WorkerQuery,
-    WorkPool,
-    WorkPoolCreate,
-    WorkPoolQuery,
-    WorkPoolUpdate,
-    WorkQueue,
-    WorkQueueCreate,
-    WorkQueueQuery,
-    WorkQueueUpdate,
-)
+
+if TYPE_CHECKING:
+    from millrace.schema.pools import (
+        BusyWorker,
+        ClaimedRun,
+        ClaimRuns,
+        PoolConcurrency,
+        PoolConcurrencyQuery,
+        QueueStatusDetail,
+        ScheduledRunsQuery,
+        Worker,
+        WorkerFlowRun,
+        WorkerHeartbeat,
+        WorkerQuery,
+        WorkPool,
+        WorkPoolCreate,
+        WorkPoolQuery,
+        WorkPoolUpdate,
+        WorkQueue,
+        WorkQueueCreate,
+        WorkQueueQuery,
+        WorkQueueUpdate,
+    )
 
 
 class AsyncWorkplaces(AsyncConnection):

@@ -17,8 +17,8 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from millrace import settings
-from millrace.client.handle import unsent
 from millrace.client.locate import connect, revive
+from millrace.client.unsent import unsent
 from millrace.engine.console import ConsoleHandler
 from millrace.engine.context import FlowRunContext, run_of_worker, run_thread
 from millrace.engine.logs import RunHandler, Spool, ship

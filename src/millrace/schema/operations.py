@@ -31,6 +31,7 @@ from millrace.schema import (
 )
 from millrace.schema.fields import DateTime, JsonObject, Model
 from millrace.schema.operation import Operation, Stream
+from millrace.schema.run_operations import RUNS
 from millrace.schema.value_operations import VALUES
 
 __all__ = ["OPERATIONS", "STREAMS", "Counters", "Operation", "ServerInfo", "ServerStorage", "Stream"]
@@ -73,36 +74,22 @@ POOL = {"work_pool_name": str}
 Op = Operation
 
 OPERATIONS: tuple[Operation, ...] = (
+    *RUNS,
     # -- the server itself
-    Op("health", "GET", "/health", bool, doc="true when the server answers"),
-    Op("ready", "GET", "/ready", bool, doc="true when the database answers"),
     Op("server_version", "GET", "/admin/version", str, doc="the version of the API's implementation"),
     Op("server_storage", "GET", "/admin/storage", ServerStorage, doc="the default result storage"),
     Op("server_info", "GET", "/admin/millrace", ServerInfo, doc="that this is Millrace, and what it offers"),
     Op("counters", "GET", "/millrace/counters", Counters, doc="how busy the server is"),
     # -- flows
-    Op("create_flow", "POST", "/flows/", flows.Flow, flows.FlowCreate, 201, doc="register a flow; 200 if it was known"),
     Op("read_flows", "POST", "/flows/filter", list[flows.Flow], queries.FlowQuery, body_optional=True),
     Op("read_flow_by_name", "GET", "/flows/name/{name}", flows.Flow, paths=NAMED),
     Op("read_flow", "GET", "/flows/{id}", flows.Flow),
     Op("delete_flow", "DELETE", "/flows/{id}", status=204, doc="with its runs and deployments"),
     # -- flow runs
-    Op("create_flow_run", "POST", "/flow_runs/", runs.FlowRun, runs.FlowRunCreate, 201),
     Op("read_flow_runs", "POST", "/flow_runs/filter", list[runs.FlowRun], queries.FlowRunQuery, body_optional=True),
     Op("count_flow_runs", "POST", "/flow_runs/count", int, queries.FlowRunQuery, body_optional=True),
-    Op("read_flow_run", "GET", "/flow_runs/{id}", runs.FlowRun),
-    Op("update_flow_run", "PATCH", "/flow_runs/{id}", body=runs.FlowRunUpdate, status=204),
     Op("delete_flow_run", "DELETE", "/flow_runs/{id}", status=204),
     Op("label_flow_run", "PATCH", "/flow_runs/{id}/labels", body=JsonObject, status=204, doc="add labels"),
-    Op(
-        "set_flow_run_state",
-        "POST",
-        "/flow_runs/{id}/set_state",
-        states.OrchestrationResult,
-        states.SetState,
-        201,
-        doc="propose a state; the judge answers ACCEPT, REJECT (with the state to take), ABORT or WAIT",
-    ),
     Op(
         "resume_flow_run",
         "POST",
@@ -132,20 +119,11 @@ OPERATIONS: tuple[Operation, ...] = (
         query={"since": datetime | None},
         doc="its tasks and nested runs, and what led to what",
     ),
-    Op(
-        "begin_flow_run", "POST", "/millrace/flow_runs/begin", runs.BegunRun, runs.BeginRun, 201, doc="create and lease"
-    ),
-    Op("extend_leases", "POST", "/millrace/leases/extend", runs.ExtendedLeases, runs.ExtendLeases),
-    Op("release_lease", "POST", "/millrace/leases/release", body=runs.ReleaseLease, status=204),
     # -- task runs
-    Op("create_task_run", "POST", "/task_runs/", runs.TaskRun, runs.TaskRunCreate, 201),
     Op("read_task_runs", "POST", "/task_runs/filter", list[runs.TaskRun], queries.TaskRunQuery, body_optional=True),
     Op("count_task_runs", "POST", "/task_runs/count", int, queries.TaskRunQuery, body_optional=True),
-    Op("read_task_run", "GET", "/task_runs/{id}", runs.TaskRun),
     # -- events and logs
-    Op("create_events", "POST", "/events", body=list[events.Event], status=204, doc="store events; task runs come so"),
     Op("read_events", "POST", "/events/filter", events.EventPage, events.EventQuery, body_optional=True),
-    Op("create_logs", "POST", "/logs/", body=list[logs.LogCreate], status=201),
     Op("read_logs", "POST", "/logs/filter", list[logs.Log], logs.LogQuery, body_optional=True),
     *VALUES,
     # -- deployments
