@@ -22,7 +22,7 @@ from millrace import (
     task,
     wait,
 )
-from millrace.client.resuming import checked_timeout
+from millrace.client.resuming import checked_interval, checked_timeout
 from millrace.engine.process_runner import ProcessPoolTaskRunner
 from millrace.engine.run_inputs import run_input_subclass_from_type
 from millrace.errors import EntrypointError, InvalidInput
@@ -95,6 +95,13 @@ def test_the_time_of_a_pause(value: Any) -> None:
     with pytest.raises(InvalidInput, match="a number of seconds from 0 to"):
         checked_timeout(value)
     assert checked_timeout(None) is None and checked_timeout(0.5) == 0.5
+
+
+@pytest.mark.parametrize("value", ["x", -1, math.nan, True, None])
+def test_the_interval_of_looks(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="poll_interval cannot be"):
+        checked_interval(value)
+    assert checked_interval(10) == 10 and checked_interval(0) > 0  # a server has others to answer
 
 
 def test_what_is_no_entrypoint_loads_nothing() -> None:

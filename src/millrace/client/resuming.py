@@ -26,6 +26,7 @@ from millrace.schema.states import (
     named,
 )
 
+SHORTEST_INTERVAL = 0.05
 LONGEST_PAUSE = 10**9
 """Seconds: some thirty years, which a calendar still has."""
 
@@ -46,6 +47,21 @@ def checked_timeout(timeout: float | None) -> float | None:
             "which waits for ever."
         )
     return timeout
+
+
+def checked_interval(poll_interval: float) -> float:
+    """The seconds between two looks, so many that a server can answer others too.
+
+    Args:
+        poll_interval: as given.
+
+    Raises:
+        InvalidInput: no number of seconds.
+    """
+    number = isinstance(poll_interval, int | float) and not isinstance(poll_interval, bool)
+    if not (number and poll_interval >= 0):
+        raise InvalidInput(f"poll_interval cannot be {poll_interval!r:.80}: it is a number of seconds, such as 10.")
+    return max(poll_interval, SHORTEST_INTERVAL)
 
 
 def plain_input(run_input: Any) -> JsonObject | None:

@@ -44,14 +44,18 @@ class _Pause:
         wait_for_input: the type it asks for, or None.
         timeout: seconds.
         key: its key, or None for the next number.
+        poll_interval: seconds between two looks at most, where the code waits.
     """
 
-    def __init__(self, name: str, wait_for_input: Any, timeout: float | None, key: str | None) -> None:
+    def __init__(
+        self, name: str, wait_for_input: Any, timeout: float | None, key: str | None, poll_interval: float = 0
+    ) -> None:
         context = FlowRunContext.get()
         verb = "paused" if name == "Paused" else "suspended"
         if context is None:
             raise MissingContext(f"Flow runs can only be {verb} from within a flow run.")
         self.context, self.name, self.verb, self.timeout = context, name, verb, resuming.checked_timeout(timeout)
+        self.interval = resuming.checked_interval(poll_interval)
         self.key = key or context.next_pause()
         self.asks: type[RunInput] | type[AutomaticRunInput[Any]] | None = None
         self.keys: dict[str, str] | None = None
@@ -90,10 +94,10 @@ class _Pause:
             return None
         return self.asks.load(self.keys)
 
-    def pause(self, poll_interval: float) -> float:
+    def pause(self) -> float:
         """The seconds until the next look."""
         waited = time.monotonic() - self.began
-        wished = min(max(_FIRST_LOOK, waited * _SLOWER), poll_interval)
+        wished = min(max(_FIRST_LOOK, waited * _SLOWER), self.interval)
         return wished if self.timeout is None else max(0.0, min(wished, self.timeout - waited))
 
     def resumed(self) -> bool:
@@ -160,10 +164,10 @@ def pause_flow_run(
         ...     if pause_flow_run(wait_for_input=bool):
         ...         print("published", rows)
     """
-    paused = _Pause("Paused", wait_for_input, timeout, key)
+    paused = _Pause("Paused", wait_for_input, timeout, key, poll_interval)
     if paused.fire() is not None:
         while True:
-            until = time.monotonic() + paused.pause(poll_interval)
+            until = time.monotonic() + paused.pause()
             while (left := until - time.monotonic()) > 0:
                 time.sleep(min(left, SLICE))
                 paused.check()
@@ -186,10 +190,10 @@ async def apause_flow_run(
     Returns:
         The value that was asked for, or None.
     """
-    paused = _Pause("Paused", wait_for_input, timeout, key)
+    paused = _Pause("Paused", wait_for_input, timeout, key, poll_interval)
     if await asyncio.to_thread(paused.fire) is not None:
         while True:
-            until = time.monotonic() + paused.pause(poll_interval)
+            until = time.monotonic() + paused.pause()
             while (left := until - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, SLICE))
                 paused.check()

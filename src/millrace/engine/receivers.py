@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from millrace.client.locate import connect
+from millrace.client.resuming import checked_interval
 from millrace.client.synchronous import Client
 from millrace.engine.context import FlowRunContext
 from millrace.engine.interrupts import SLICE
@@ -120,7 +121,7 @@ class Receiver(Generic[T]):
         self.make = make
         self.key_prefix = key_prefix
         self.timeout = timeout
-        self.poll_interval = poll_interval
+        self.poll_interval = checked_interval(poll_interval)
         self.raise_timeout_error = raise_timeout_error
         self.exclude_keys = set(exclude_keys or ())
         self.flow_run_id, self._client = receiver_and_client(flow_run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -219,7 +220,7 @@ class DeployForm:
         else:
             pool = self._pool.value
             text = "No worker polls this pool: nothing would run. In a terminal:"
-            self._pool_note.say(text, "warning", f"millrace worker start --pool {pool}")
+            self._pool_note.say(text, "warning", f"millrace worker start --pool {shlex.quote(pool)}")
         return bool(online)
 
     def _workers_online(self) -> int:
@@ -235,7 +236,9 @@ class DeployForm:
         line.show(_summary(self._flow_name, deployment))
         nobody = Note("0")
         if not self._workers_online():
-            nobody.say(self._pool_note_text(), "warning", f"millrace worker start --pool {self._pool.value}")
+            nobody.say(
+                self._pool_note_text(), "warning", f"millrace worker start --pool {shlex.quote(self._pool.value)}"
+            )
         run = widgets.Button(description="Run now", icon="play")
         edit = widgets.Button(description="Edit")
         copy = widgets.Button(description="Copy as Python")

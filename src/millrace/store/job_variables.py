@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -44,7 +45,9 @@ def check(tx: Transaction, pool_id: UUID | None, *layers: Mapping[str, Any] | No
     try:
         parameters.check(known, {**schema, "required": required}, complete=complete, noun="Job variable")
     except ParameterError as error:
-        raise ParameterError(f"{error} See what the work pool takes: millrace work-pool inspect {found.name}") from None
+        raise ParameterError(
+            f"{error} See what the work pool takes: millrace work-pool inspect {shlex.quote(found.name)}"
+        ) from None
 
 
 def _schema(template: JsonObject) -> JsonObject | None:

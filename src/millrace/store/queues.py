@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -44,10 +45,8 @@ def pool_row(tx: Transaction, name: str) -> Row[Any]:
         names = tx.connection.scalars(select(work_pools.c.name).order_by(work_pools.c.name).limit(10)).all()
         known = f"There are: {', '.join(names)}." if names else "There is none yet."
         hint = suggested(tx, work_pools.c.name, name)
-        raise NotFound(
-            f"No work pool is named {name!r}.{hint} {known} "
-            f"Create it with: millrace work-pool create {name} --type process"
-        )
+        command = f"millrace work-pool create {shlex.quote(name)} --type process"
+        raise NotFound(f"No work pool is named {name!r}.{hint} {known} Create it with: {command}")
     return row
 
 
