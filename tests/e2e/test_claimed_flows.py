@@ -66,35 +66,36 @@ def job(n: int):
 """
 
 
+STAFF = {"MILLRACE_CANCEL_GRACE_SECONDS": "10"}
+
+
 @pytest.fixture
 def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
-    yield from open_plot(ground, tmp_path, MILLRACE_CANCEL_GRACE_SECONDS="10")
+    yield from open_plot(ground, tmp_path, **STAFF)
 
 
-def test_hard_values_reach_a_function_in_a_child(yard: Yard) -> None:
-    deployment = yard.deployment(TAKES)
-    yard.start_worker()
+def test_hard_values_reach_a_function_in_a_child(staffed: Yard) -> None:
+    deployment = staffed.deployment(TAKES)
     sent = Flow(lambda value, more, huge, rest: None).serialize_parameters(
         {"value": HARD, "more": [HARD, 1], "huge": 2**99, "rest": {"other": HARD}}
     )
-    run = yard.wait(yard.run(deployment, **sent))
+    run = staffed.wait(staffed.run(deployment, **sent))
     assert run.state_type is StateType.COMPLETED, run.state
-    (seen,) = yard.entries(run, "seen")
+    (seen,) = staffed.entries(run, "seen")
     assert (seen["value"], seen["more"], seen["huge"], seen["rest"]) == (HARD, [HARD, 1], 2**99, {"other": HARD})
     assert json.dumps(seen["value"]) == json.dumps(HARD), "the order of keys and -0.0 too"
 
 
-def test_hooks_run_in_the_child_on_every_way_out(yard: Yard) -> None:
-    deployment = yard.deployment(HOOKED)
-    yard.start_worker()
-    runs = {how: yard.run(deployment, how=how) for how in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")}
+def test_hooks_run_in_the_child_on_every_way_out(staffed: Yard) -> None:
+    deployment = staffed.deployment(HOOKED)
+    runs = {how: staffed.run(deployment, how=how) for how in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")}
     stopped = runs["CANCELLED"]
-    yard.until(lambda: yard.entries(stopped, "begin"), 60)
-    yard.client.set_flow_run_state(stopped.id, SetState(state=named("Cancelling")))
+    staffed.until(lambda: staffed.entries(stopped, "begin"), 60)
+    staffed.client.set_flow_run_state(stopped.id, SetState(state=named("Cancelling")))
     for how, run in runs.items():
-        assert yard.wait(run, seconds=120).state_type == how, yard.output(run)
-        yard.until(lambda run=run, how=how: yard.entries(run, f"hook {how}"))  # called once the state holds
-        hooks = [entry for entry in yard.entries(run) if entry["what"].startswith("hook")]
+        assert staffed.wait(run, seconds=120).state_type == how, staffed.output(run)
+        staffed.until(lambda run=run, how=how: staffed.entries(run, f"hook {how}"))  # called once the state holds
+        hooks = [entry for entry in staffed.entries(run) if entry["what"].startswith("hook")]
         assert [entry["what"] for entry in hooks] == ["hook RUNNING", f"hook {how}"]
         assert {(entry["hooked"], entry["name"], entry["flow"]) for entry in hooks} == {
             (str(run.id), run.name, "hooked how")
@@ -134,27 +135,26 @@ def _hooks_of(yard: Yard, run: FlowRun) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("how", ["killed", "self", "left", "terminated"])
-def test_hooks_of_a_run_whose_process_died_are_called_all_the_same(yard: Yard, how: str) -> None:
-    deployment = yard.deployment(KILLED)
-    yard.start_worker()
-    run = yard.run(deployment, how=how)
-    yard.until(lambda: yard.entries(run, "begin"), 60)
-    pid = yard.entries(run, "begin")[0]["pid"]
+def test_hooks_of_a_run_whose_process_died_are_called_all_the_same(staffed: Yard, how: str) -> None:
+    deployment = staffed.deployment(KILLED)
+    run = staffed.run(deployment, how=how)
+    staffed.until(lambda: staffed.entries(run, "begin"), 60)
+    pid = staffed.entries(run, "begin")[0]["pid"]
     if how in ("killed", "terminated"):
         os.kill(pid, signal.SIGKILL if how == "killed" else signal.SIGTERM)
-    assert yard.wait(run, seconds=60).state_type is StateType.CRASHED
-    yard.until(lambda: len(_hooks_of(yard, run)) >= 2, 60)
-    yard.until(lambda: not (yard.home / "runs" / str(run.id) / "job.json").exists(), 60)
-    hooks = _hooks_of(yard, run)
+    assert staffed.wait(run, seconds=60).state_type is StateType.CRASHED
+    staffed.until(lambda: len(_hooks_of(staffed, run)) >= 2, 60)
+    staffed.until(lambda: not (staffed.home / "runs" / str(run.id) / "job.json").exists(), 60)
+    hooks = _hooks_of(staffed, run)
     assert [(entry["what"], entry["flow"], entry["hooked"]) for entry in hooks] == [
         ("hook CRASHED", "killed", str(run.id))
     ] * 2
     assert ("signal 9" if how in ("killed", "self") else "code 3" if how == "left" else "") in hooks[0]["message"]
     assert {entry["mine"] == pid for entry in hooks} == {how == "terminated"}, "in a process of their own"
-    texts = [log.message.strip() for log in yard.logs(run)]
+    texts = [log.message.strip() for log in staffed.logs(run)]
     assert texts.count(f"hook of {run.name} says Crashed") == 2, texts
     assert texts.count(f"printed by the hook of {run.name}") == 2, texts
-    assert not yard.labelled(run)
+    assert not staffed.labelled(run)
 
 
 def test_hooks_of_a_run_that_had_to_be_killed_when_it_was_cancelled(
@@ -194,11 +194,10 @@ def test_hooks_of_a_served_run_whose_process_was_killed(yard: Yard) -> None:
     yard.until(lambda: len(_hooks_of(yard, run)) == 2, 60)
 
 
-def test_a_worker_takes_all_items_of_a_generator(yard: Yard) -> None:
-    deployment = yard.deployment(ITEMS)
-    yard.start_worker()
-    run = yard.wait(yard.run(deployment, n=3))
-    assert run.state_type is StateType.COMPLETED, yard.output(run)
+def test_a_worker_takes_all_items_of_a_generator(staffed: Yard) -> None:
+    deployment = staffed.deployment(ITEMS)
+    run = staffed.wait(staffed.run(deployment, n=3))
+    assert run.state_type is StateType.COMPLETED, staffed.output(run)
     assert run.name == "items to 3"
-    assert [entry["number"] for entry in yard.entries(run, "item")] == [0, 1, 2]
+    assert [entry["number"] for entry in staffed.entries(run, "item")] == [0, 1, 2]
     assert run.state is not None and run.state.result() == {"items": 3}

@@ -20,7 +20,7 @@ import nbformat
 import psutil
 import pytest
 from nbclient import NotebookClient
-from yard import POOL, Yard, open_plot
+from yard import POOL, Yard
 
 from millrace import Cron, Flow, Interval, flow, settings
 from millrace.client.synchronous import Client
@@ -44,16 +44,23 @@ from millrace.schema.artifacts import ArtifactFilter, ArtifactQuery
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, ConcurrencyOptions
 from millrace.schema.events import EventFilter, EventNameFilter, EventOrder, EventQuery, EventResourceFilter
 from millrace.schema.flows import IdCondition
+from millrace.schema.pools import WorkPoolCreate
 from millrace.schema.runs import FlowRun
 from millrace.schema.states import SetState, StateType, named
 from promises import CANCELLED_WITHIN, Promise
 
 
 @pytest.fixture
-def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
-    for yard in open_plot(ground, tmp_path):
-        yard.deployment("@flow\ndef job(n: int = 1):\n    return n\n", name="first")  # makes the pool
-        yield yard
+def yard(staffed: Yard) -> Yard:
+    staffed.deployment("@flow\ndef job(n: int = 1):\n    return n\n", name="first")
+    return staffed
+
+
+@pytest.fixture
+def unserved(yard: Yard) -> Iterator[str]:
+    """The name of a pool without a worker."""
+    yield yard.client.create_work_pool(WorkPoolCreate(name="unserved", type="process")).name
+    yard.client.delete_work_pool("unserved")
 
 
 @flow
@@ -256,15 +263,15 @@ def test_deploying_again_says_what_changed(yard: Yard, capsys: pytest.CaptureFix
     assert "parameters" in last and "tags (without 'b')" in last and "schedules (without At 03:00" in last
 
 
-def test_one_that_fails_does_not_stop_the_others(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_fails_does_not_stop_the_others(yard: Yard, unserved: str, capsys: pytest.CaptureFixture[str]) -> None:
     bad = here.to_deployment("bad", work_queue_name="q")
     bad.flow_name = "not/allowed"
-    made = deploy(here.to_deployment("good"), bad, here.to_deployment("fine"), work_pool_name=POOL)
+    made = deploy(here.to_deployment("good"), bad, here.to_deployment("fine"), work_pool_name=unserved)
     assert len(made) == 2
     said = capsys.readouterr().out
     assert "failed" in said and said.count("applied") == 2 and "millrace worker start" in said
     with pytest.raises(Exception, match="not/allowed"):
-        deploy(bad, work_pool_name=POOL)
+        deploy(bad, work_pool_name=unserved)
 
 
 def test_many_in_one_call_are_few_requests_and_each_failure_is_told(
@@ -327,7 +334,6 @@ def test_a_script_deploys_itself_and_runs_with_its_files(yard: Yard) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     ids = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ID")]
     assert len(ids) == 2
-    yard.start_worker()
     for one in ids:
         run = yard.wait(yard.run(one, n=5))  # type: ignore[arg-type]
         assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
@@ -363,7 +369,6 @@ def test_a_flow_of_a_kernel_runs_with_what_it_needs_from_other_cells(yard: Yard)
     assert deployment.path and Path(deployment.path).parent == settings.current().code_directory
     assert deployment.version == Path(deployment.path).name
     (yard.code / "helper_of_book.py").unlink()  # it was carried
-    yard.start_worker()
     run = yard.wait(yard.run(deployment.id, hours=4))
     assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
     assert run.state is not None and run.state.data
@@ -409,7 +414,6 @@ def test_a_whole_notebook_is_a_flow(yard: Yard) -> None:
     (yard.code / "helper_of_report.py").write_text("VALUE = 'changed since'\n")
     deployment = yard.client.read_deployment(made)
     assert deployment.entrypoint == "report.ipynb" and deployment.parameters == {"n": 7}
-    yard.start_worker()
     run = yard.wait(yard.run(made), seconds=60)
     assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
     assert (yard.code / "seen.txt").read_text() == "7 report 1"
@@ -431,7 +435,6 @@ def test_a_whole_notebook_is_a_flow(yard: Yard) -> None:
 def test_a_failed_cell_is_a_failed_run_that_names_it(yard: Yard) -> None:
     book = _book(yard.code / "broken.ipynb", [("n = 1", ["parameters"]), ("1 / (n - 1)", [])])
     made = deploy_notebook(book, work_pool_name=POOL, print_next_steps=False)
-    yard.start_worker()
     run = yard.wait(yard.run(made), seconds=60)
     assert run.state_type is StateType.FAILED
     assert run.state is not None and "ZeroDivisionError" in str(run.state.message) and "cell" in str(run.state.message)
@@ -450,7 +453,6 @@ def test_a_flow_inside_a_notebook_file(yard: Yard) -> None:
         RunnerDeployment.from_entrypoint(f"{book.name}:nobody", "d")
     with pytest.raises(EntrypointError, match="not a file"):
         RunnerDeployment.from_entrypoint("absent.ipynb", "d")
-    yard.start_worker()
     run = yard.wait(yard.run(made))
     assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
 
@@ -519,7 +521,6 @@ def test_serving_in_a_kernel_gives_the_prompt_back(yard: Yard) -> None:
 
 
 def _sleeping_book(yard: Yard) -> Any:
-    yard.start_worker()
     cells = [
         ("seconds = 300", ["parameters"]),
         ("import os, time\nfrom pathlib import Path\nPath('pid').write_text(str(os.getpid()))", []),

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from yard import Yard, open_plot
+from yard import Yard
 
 from millrace.errors import EntrypointError, ParameterError
 from millrace.flows import load_flow_from_flow_run
 from millrace.schema.deployments import DeploymentUpdate
 from millrace.schema.states import StateType
 
+STAFF = {"MILLRACE_LEASE_SECONDS": "30"}
+
 
 @pytest.fixture
-def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
-    yield from open_plot(ground, tmp_path, MILLRACE_LEASE_SECONDS="30")
+def yard(staffed: Yard) -> Yard:
+    return staffed
 
 
 TEXT = """
@@ -43,7 +42,6 @@ def test_a_plain_function_is_run_as_a_flow(yard: Yard, monkeypatch: pytest.Monke
     monkeypatch.chdir(yard.code)
     found = load_flow_from_flow_run(yard.client.read_flow_run(run.id))
     assert (found.name, found.log_prints, sorted(found.parameters["properties"])) == ("plain", True, ["by", "n"])
-    yard.start_worker()
     run = yard.wait(run, seconds=90)
     assert run.state_type is StateType.COMPLETED, (run.state, yard.output(run))
     assert [entry["n"] for entry in yard.entries(run, "called")] == [3]
@@ -55,7 +53,6 @@ def test_a_plain_function_is_run_as_a_flow(yard: Yard, monkeypatch: pytest.Monke
 def test_what_is_no_function_is_said(yard: Yard, name: str) -> None:
     deployed = yard.deployment(TEXT)
     yard.client.update_deployment(deployed, DeploymentUpdate(entrypoint=f"d_flow.py:{name}"))
-    yard.start_worker()
     run = yard.wait(yard.run(deployed, n=3), seconds=90)
     assert run.state_type is StateType.CRASHED
     assert run.state is not None
@@ -85,7 +82,6 @@ def test_a_flow_whose_modules_are_missing_here_is_deployed_by_its_source(yard: Y
     assert found.parameter_openapi_schema is not None
     assert found.parameter_openapi_schema["required"] == ["n"]
     assert yard.client.read_flow(found.flow_id).name == "far away"
-    yard.start_worker()
     run = yard.wait(yard.run(deployed), seconds=90)
     assert run.state_type is StateType.CRASHED
     assert run.state is not None

@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 from yard import Yard, open_plot
 
+from commands import Done, ended
 from millrace import settings
 from millrace.client.handle import RunHandle
 from millrace.errors import Conflict, NotPaused
 from millrace.schema.states import StateType
 
+STAFF = {"MILLRACE_CANCEL_GRACE_SECONDS": "2"}
+
 
 @pytest.fixture
 def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
-    yield from open_plot(ground, tmp_path, MILLRACE_CANCEL_GRACE_SECONDS="2")
+    yield from open_plot(ground, tmp_path, **STAFF)
 
 
 SUSPENDS = """
@@ -69,13 +72,12 @@ def test_a_suspended_run_gives_its_process_and_slot_back_and_goes_on_in_another(
         handle.resume()
 
 
-def test_a_suspended_run_is_cancelled_though_nobody_runs_it(yard: Yard) -> None:
-    run = yard.run(yard.deployment(SUSPENDS))
-    yard.start_worker()
-    yard.wait(run, StateType.PAUSED)
-    yard.until(lambda: not yard.labelled(run))
+def test_a_suspended_run_is_cancelled_though_nobody_runs_it(staffed: Yard) -> None:
+    run = staffed.run(staffed.deployment(SUSPENDS))
+    staffed.wait(run, StateType.PAUSED)
+    staffed.until(lambda: not staffed.labelled(run))
     RunHandle(run.id).cancel()
-    assert yard.wait(run).state_type is StateType.CANCELLED
+    assert staffed.wait(run).state_type is StateType.CANCELLED
 
 
 OTHER = """
@@ -94,20 +96,19 @@ def job():
 """
 
 
-def test_a_run_that_somebody_else_suspends_is_left_between_two_tasks(yard: Yard) -> None:
-    run = yard.run(yard.deployment(OTHER))
-    yard.start_worker()
-    yard.until(lambda: yard.entries(run, "step"))
+def test_a_run_that_somebody_else_suspends_is_left_between_two_tasks(staffed: Yard) -> None:
+    run = staffed.run(staffed.deployment(OTHER))
+    staffed.until(lambda: staffed.entries(run, "step"))
     handle = RunHandle(run.id)
     assert handle.suspend().name == "Suspended"
-    yard.until(lambda: not yard.labelled(run))
-    steps = len(yard.entries(run, "step"))
+    staffed.until(lambda: not staffed.labelled(run))
+    steps = len(staffed.entries(run, "step"))
     assert 1 <= steps < 40
     assert handle.state.is_suspended()
     handle.resume()
-    ended = yard.wait(run)
+    ended = staffed.wait(run)
     assert ended.state_type is StateType.COMPLETED
-    assert len(yard.entries(run, "step")) == steps + 2
+    assert len(staffed.entries(run, "step")) == steps + 2
 
 
 PAUSES = """
@@ -121,25 +122,23 @@ def job():
 """
 
 
-def test_a_paused_run_keeps_its_process_and_lease(yard: Yard) -> None:
-    run = yard.run(yard.deployment(PAUSES))
-    yard.start_worker()
-    yard.wait(run, StateType.PAUSED)
+def test_a_paused_run_keeps_its_process_and_lease(staffed: Yard) -> None:
+    run = staffed.run(staffed.deployment(PAUSES))
+    staffed.wait(run, StateType.PAUSED)
     time.sleep(settings.current().lease_seconds * 1.5)
     RunHandle(run.id).resume()
-    ended = yard.wait(run)
+    ended = staffed.wait(run)
     assert (ended.state_type, ended.run_count) == (StateType.COMPLETED, 1)
-    (begun,), (after,) = yard.entries(run, "begin"), yard.entries(run, "after")
+    (begun,), (after,) = staffed.entries(run, "begin"), staffed.entries(run, "after")
     assert begun["pid"] == after["pid"]
 
 
-def test_a_paused_run_whose_process_dies_has_crashed(yard: Yard) -> None:
-    run = yard.run(yard.deployment(PAUSES))
-    yard.start_worker()
-    yard.wait(run, StateType.PAUSED)
-    for process in yard.labelled(run):
+def test_a_paused_run_whose_process_dies_has_crashed(staffed: Yard) -> None:
+    run = staffed.run(staffed.deployment(PAUSES))
+    staffed.wait(run, StateType.PAUSED)
+    for process in staffed.labelled(run):
         process.kill()
-    ended = yard.wait(run)
+    ended = staffed.wait(run)
     assert ended.state_type is StateType.CRASHED, ended.state
 
 
@@ -173,30 +172,26 @@ def test_a_run_that_has_ended_is_retried_by_hand(yard: Yard) -> None:
     assert names[-4:] == ["Scheduled", "Pending", "Running", "Completed"] and "Failed" in names
 
 
-def millrace(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The command line."""
-    command = [sys.executable, "-m", "millrace", "flow-run", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+def test_runs_are_resumed_and_retried_from_the_command_line(staffed: Yard, capfd: pytest.CaptureFixture[str]) -> None:
+    def type_(*words: str) -> Done:
+        return ended(capfd, ("flow-run", *words))
 
+    run = staffed.run(staffed.deployment(SUSPENDS))
+    staffed.wait(run, StateType.PAUSED)
+    staffed.until(lambda: not staffed.labelled(run))
+    wrong = type_("resume", str(run.id), "-p", "value=many")
+    assert wrong.code != 0 and "many" in wrong.err
+    none = type_("resume", str(run.id))
+    assert none.code != 0 and "'value' is missing" in none.err
+    right = type_("resume", str(run.id), "-p", "value=7", "--watch")
+    assert right.code == 0, right.err
+    assert staffed.entries(run, "answered")[0]["answer"] == 7
 
-def test_runs_are_resumed_and_retried_from_the_command_line(yard: Yard) -> None:
-    run = yard.run(yard.deployment(SUSPENDS))
-    yard.start_worker()
-    yard.wait(run, StateType.PAUSED)
-    yard.until(lambda: not yard.labelled(run))
-    wrong = millrace("resume", str(run.id), "-p", "value=many")
-    assert wrong.returncode != 0 and "many" in wrong.stderr and "Traceback" not in wrong.stderr
-    none = millrace("resume", str(run.id))
-    assert none.returncode != 0 and "'value' is missing" in none.stderr
-    right = millrace("resume", str(run.id), "-p", "value=7", "--watch")
-    assert right.returncode == 0, right.stderr
-    assert yard.entries(run, "answered")[0]["answer"] == 7
-
-    failed = yard.wait(yard.run(yard.deployment(FAILS, name="f")))
+    failed = staffed.wait(staffed.run(staffed.deployment(FAILS, name="f")))
     assert failed.state_type is StateType.FAILED
-    again = millrace("retry", str(failed.id), "--watch")
-    assert again.returncode == 0, again.stderr + again.stdout
-    assert yard.client.read_flow_run(failed.id).state_type is StateType.COMPLETED
+    again = type_("retry", str(failed.id), "--watch")
+    assert again.code == 0, again.err + again.out
+    assert staffed.client.read_flow_run(failed.id).state_type is StateType.COMPLETED
 
 
 CALLED = """
@@ -212,6 +207,12 @@ def called(n: int = 2):
 if __name__ == "__main__":
     called(5)
 """
+
+
+def millrace(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command line."""
+    command = [sys.executable, "-m", "millrace", "flow-run", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
 
 
 def test_a_run_that_was_called_is_retried_here_with_its_code(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,9 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from yard import Yard, open_plot
+from yard import Yard
 
 from millrace.schema.states import StateType
 
@@ -34,11 +32,9 @@ def job(steps: int = 2):
 
 
 @pytest.fixture
-def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
-    for yard in open_plot(ground, tmp_path):
-        yard.deployment(FLOW)
-        yard.start_worker()
-        yield yard
+def yard(staffed: Yard) -> Yard:
+    staffed.deployment(FLOW)
+    return staffed
 
 
 def typed(*words: str, columns: int = 100, interrupt_after: str | None = None) -> tuple[int, str]:

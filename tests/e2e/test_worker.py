@@ -12,41 +12,26 @@ from pathlib import Path
 
 import psutil
 import pytest
-from yard import POOL, Yard, open_corner, open_plot, open_yard
+from yard import POOL, Yard, open_plot, open_yard
 
 from millrace.schema.states import SetState, StateType, named
 from millrace.workers.claims import Polled
 from millrace.workers.worker import Worker
 from promises import CANCELLED_WITHIN, Promise
 
-GRACE = {"MILLRACE_CANCEL_GRACE_SECONDS": "2"}
-
-
-@pytest.fixture(scope="module")
-def staff(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    """A server and a worker."""
-    with pytest.MonkeyPatch.context() as patch:
-        for staff in open_yard(tmp_path_factory.mktemp("staff"), patch, **GRACE):
-            staff.start_worker()
-            yield staff
-
-
-@pytest.fixture
-def staffed(staff: Yard, tmp_path: Path) -> Iterator[Yard]:
-    """Where the server and the worker of all tests are enough."""
-    yield from open_corner(staff, tmp_path)
+STAFF = {"MILLRACE_CANCEL_GRACE_SECONDS": "2"}
 
 
 @pytest.fixture
 def yard(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
     """Where a test starts the workers itself, which find nothing that others left."""
-    yield from open_plot(ground, tmp_path, **GRACE)
+    yield from open_plot(ground, tmp_path, **STAFF)
 
 
 @pytest.fixture
 def lone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     """Where the server is killed."""
-    yield from open_yard(tmp_path, monkeypatch, **GRACE)
+    yield from open_yard(tmp_path, monkeypatch, **STAFF)
 
 
 SUM = """

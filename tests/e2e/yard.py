@@ -138,21 +138,21 @@ class Yard:
                 if other.pid != os.getpid() and other.environ().get("MILLRACE_HOME") == mine:
                     other.kill()
 
-    def clear_runs(self) -> None:
-        """Delete the deployments and runs at the server."""
+    def clear(self, *, pools: bool = True) -> None:
+        """Delete what a test made at the server: the next one finds it as if it had been started for it.
+
+        Args:
+            pools: also the pools; a worker whose pool is deleted ends.
+        """
+        for automation in self.client.read_automations():
+            self.client.delete_automation(automation.id)
         while deployments := self.client.read_deployments():
             for deployment in deployments:
                 self.client.delete_deployment(deployment.id)
         while runs := self.client.read_flow_runs():
             for run in runs:
                 self.client.delete_flow_run(run.id)
-
-    def clear(self) -> None:
-        """Delete what a test made at the server: the next one finds it as if it had been started for it."""
-        for automation in self.client.read_automations():
-            self.client.delete_automation(automation.id)
-        self.clear_runs()
-        for pool in self.client.read_work_pools():
+        for pool in self.client.read_work_pools() if pools else ():
             if pool.name != "default":  # which the server makes
                 self.client.delete_work_pool(pool.name)
 
@@ -302,11 +302,14 @@ def open_corner(ground: Yard, tmp_path: Path) -> Iterator[Yard]:
     corner = Yard(ground.home, code)
     with _at(ground.home):
         yield corner
+        settings.current.cache_clear()
+        for started in corner.processes:
+            corner.kill(started)
         for run in corner.client.read_flow_runs():
             for process in corner.labelled(run):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-        corner.clear_runs()
+        corner.clear(pools=False)
 
 
 @contextmanager
