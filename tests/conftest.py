@@ -9,6 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Before a test module imports nbformat, and with it a grammar that takes more than a second to build.
+from millrace import stand_ins as stand_ins
+
 # On a busy machine making examples is slow, which says nothing about the software. The same examples every time:
 # others, and more of them, are tried by `make nightly`.
 NIGHT = "MILLRACE_TEST_EVERYWHERE" in os.environ

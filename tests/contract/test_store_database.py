@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +19,7 @@ import pytest
 from made import Clock
 from sqlalchemy import create_engine, inspect, select, text
 
+from millrace import store
 from millrace.errors import AlreadyExists, Busy, Conflict, PluginMissing, SettingsError
 from millrace.schema.artifacts import Artifact
 from millrace.schema.deployments import Deployment, DeploymentSchedule, SkippedFire
@@ -31,6 +34,9 @@ from millrace.schema.states import State
 from millrace.store import flows, tables
 from millrace.store.database import Database, Transaction
 from millrace.store.migrations import MIGRATIONS
+
+for _module in pkgutil.iter_modules(store.__path__):  # some define tables of their own
+    importlib.import_module(f"millrace.store.{_module.name}")
 
 # Fields that are worked out on reading, and what they come from.
 DERIVED = {
