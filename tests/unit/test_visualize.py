@@ -264,3 +264,41 @@ def test_only_futures_are_waited_for() -> None:
         wait([5])  # type: ignore[list-item]
     with pytest.raises(TypeError, match=r"as_completed\(\) takes futures"):
         list(as_completed([5]))  # type: ignore[list-item]
+
+
+def test_what_is_waited_for_may_stand_alone() -> None:
+    @flow
+    def waits() -> None:
+        first = clean(1)
+        clean(2, wait_for=first)
+        clean.submit(3, wait_for=(one for one in [first]))
+
+    assert str(waits.visualize()) == "clean-0 -> clean-1\nclean-0 -> clean-2"
+
+
+def test_the_length_of_a_result_is_not_known() -> None:
+    @flow
+    def counts() -> None:
+        len(clean(1))
+
+    with pytest.raises(
+        FlowVisualizationError, match=r"nobody knows how long the result of 'clean-0' is\. Give the task"
+    ):
+        counts.visualize()
+
+    @flow
+    def lists() -> None:
+        clean([*list(clean(1))])
+
+    assert str(lists.visualize()) == "clean-0 -> clean-1"
+
+
+def test_code_that_raises_is_told_with_its_line() -> None:
+    @flow
+    def broken() -> None:
+        raise ValueError("no such day")
+
+    line = broken.fn.__code__.co_firstlineno + 2
+    said = rf"'broken' cannot be drawn: its code raised ValueError: no such day \(test_visualize\.py:{line}\)\. Give"
+    with pytest.raises(FlowVisualizationError, match=said):
+        broken.visualize()

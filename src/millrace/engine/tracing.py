@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Protocol
 
 from millrace.engine.drawing import Node, svg
 from millrace.engine.parameters import Signature
+from millrace.engine.tracebacks import place, text_of
 from millrace.errors import FlowVisualizationError
 
 _current: ContextVar[Trace | None] = ContextVar("millrace_trace", default=None)
@@ -32,6 +33,10 @@ REMEDY = (
     "Give the task a value to go on with: @task(viz_return_value=[1, 2, 3]). A flow is drawn by running its own code "
     "with stand-ins for what tasks give"
 )
+
+
+class _NoLength(FlowVisualizationError, TypeError):
+    """As Python knows it of what has no length, so that `list` takes it apart all the same."""
 
 
 class StandIn:
@@ -101,6 +106,9 @@ class StandIn:
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __len__(self) -> int:
+        raise _NoLength(f"nobody knows how long the result of {self._sources[0]!r} is. {REMEDY}")
 
     def _unknown(self, what: str) -> NoReturn:
         raise FlowVisualizationError(f"nobody knows whether the result of {self._sources[0]!r} {what}. {REMEDY}")
@@ -183,7 +191,8 @@ class Trace:
         name = f"{of.name}-{self.counts[of.name]}"
         self.counts[of.name] += 1
         self.nodes.append(Node(name, of.name, kind))
-        for source in sources_of([dict(parameters), list(wait_for or ())]):
+        waits = list(wait_for) if isinstance(wait_for, Iterator) else wait_for
+        for source in sources_of([dict(parameters), waits]):
             self.edges.add((source, name))
         given = getattr(of, "viz_return_value", None)
         if given is None:
@@ -288,7 +297,7 @@ def _tracing(name: str) -> Iterator[Trace]:
     except FlowVisualizationError:
         raise
     except Exception as error:
-        text = f"the flow {name!r} cannot be drawn: its code raised {type(error).__name__}: {error}. {REMEDY}"
+        text = f"the flow {name!r} cannot be drawn: its code raised {text_of(error)}{place(error)}. {REMEDY}"
         raise FlowVisualizationError(text) from error
     finally:
         _current.reset(token)
