@@ -67,3 +67,29 @@ def test_a_repository_that_is_gone_fails_the_run_with_its_reason(yard: Yard, tmp
     assert run.state is not None
     assert "git ls-remote of" in str(run.state.message)
     assert "Does this machine reach that host?" in str(run.state.message)
+
+
+@pytest.mark.parametrize("below", [None, "jobs"])
+def test_code_that_a_run_does_not_find_is_named_by_its_repository(yard: Yard, tmp_path: Path, below: str | None) -> None:
+    repository, code = tmp_path / "served" / "flows.git", "from millrace import flow\n\n@flow\ndef a():\n    pass\n"
+    place = f"{below}/" if below else ""
+    commit(repository, {f"{place}a.py": code, f"{place}b.py": code, f"{place}c.py": code})
+    with served(tmp_path / "served") as (url, _):
+        address = f"{url}/flows.git"
+        steps = [{"prefect.deployments.steps.git_clone": {"repository": address}}]
+        steps += [{"prefect.deployments.steps.set_working_directory": {"directory": below}}] if below else []
+        flow = yard.client.create_flow(name="a").id
+        ids = [
+            yard.client.create_deployment(
+                name=file, flow_id=flow, entrypoint=f"{file}.py:a", pull_steps=steps, work_pool_name=POOL
+            ).id
+            for file in ("a", "b", "c", "d")
+        ]
+        commit(repository, {f"{place}a.py": "def other():\n    pass\n", f"{place}b.py": "raise KeyError(5)\n"})
+        yard.start_worker()
+        runs = [yard.wait(run, seconds=120) for run in [yard.run(id) for id in ids]]
+    said = [str(run.state.message) for run in runs if run.state is not None]
+    whole = f"{address}/{place}"
+    assert [run.state_type for run in runs][2] is StateType.COMPLETED
+    assert f"{whole}a.py" in said[0] and f"{whole}b.py:1" in said[1] and f"{whole}d.py" in said[3]
+    assert not any(str(yard.home) in one for one in said)

@@ -10,9 +10,10 @@ from typing import Any
 from millrace import entrypoints, plugins
 from millrace.deployments import given as accepted
 from millrace.deployments import source
-from millrace.errors import InvalidInput, MillraceError
+from millrace.errors import InvalidInput
 from millrace.storage.kinds import CodeStorage, storage_of
 from millrace.storage.local import LocalStorage
+from millrace.storage.steps import told_by
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,8 @@ def found(storage: Path | str | CodeStorage, entrypoint: str) -> Found:
     step = place.to_pull_step()  # first: a token that must not be stored is refused before anything is fetched
     with tempfile.TemporaryDirectory(prefix="millrace-source-") as temporary:
         directory = place.pull(Path(temporary))
-        try:
+        with told_by(str(getattr(place, "url", repr(place))), directory):
             return pulled(directory, entrypoint, [step])
-        except MillraceError as error:  # the directory is gone in a moment, and was never the user's
-            where = getattr(place, "url", repr(place))
-            error.args = tuple(str(one).replace(str(directory), str(where)) for one in error.args)
-            raise
 
 
 def in_directory(directory: Path, entrypoint: str) -> Found:

@@ -146,7 +146,8 @@ def _found(one: Specified, entrypoint: str) -> found.Found:
         return found.Found(there.flow, code)
     with tempfile.TemporaryDirectory(prefix="millrace-source-") as temporary:
         directory = storage_steps.perform(pull, Path(temporary))
-        return found.pulled(directory, entrypoint, pull)
+        with storage_steps.told_by(storage_steps.origin_of(pull), directory):
+            return found.pulled(directory, entrypoint, pull)
 
 
 def _set_directory(pull: Steps) -> Path | None:

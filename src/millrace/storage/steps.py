@@ -14,7 +14,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,44 @@ def perform(steps: Iterable[Mapping[str, Any]], place: Path, *, start: Path | No
         PluginMissing: a package that a step needs is not installed.
     """
     return performed(steps, place, start=start)[0]
+
+
+@contextmanager
+def told_by(origin: str | None, directory: Path) -> Iterator[None]:
+    """Errors name the place that code was fetched from, which people know, and not the directory it was fetched into.
+
+    Args:
+        origin: the place; None: the directory is the people's own.
+        directory: where the code lies for now.
+    """
+    try:
+        yield
+    except MillraceError as error:
+        if origin is not None:
+            error.args = tuple(str(one).replace(str(directory), origin) for one in error.args)
+        raise
+
+
+def origin_of(steps: Iterable[Mapping[str, Any]]) -> str | None:
+    """The place that steps fetch code from; None if they fetch none, or nobody knows from where.
+
+    Args:
+        steps: of a deployment.
+
+    Example:
+        >>> origin_of([{"prefect.deployments.steps.git_clone": {"repository": "https://example.org/flows.git"}}])
+        'https://example.org/flows.git'
+    """
+    origin: str | None = None
+    for step in steps:
+        for name, given in step.items():
+            short, inputs = _short(name), given or {}
+            if short in FETCHING:
+                origin = str(inputs.get("repository") or inputs.get("url")).rstrip("/")
+            elif short == "set_working_directory" and origin is not None:
+                below = str(inputs.get("directory"))
+                origin = None if Path(below).is_absolute() else f"{origin}/{below}"
+    return origin
 
 
 def performed(

@@ -35,6 +35,7 @@ from millrace.schema.states import (
     StateType,
     named,
 )
+from millrace.storage.steps import origin_of, told_by
 from millrace.workers import jobs, steps
 
 RUN_ID = ("MILLRACE__FLOW_RUN_ID", "PREFECT__FLOW_RUN_ID")
@@ -137,7 +138,8 @@ def _run(client: ChildClient, flow_run_id: UUID, lease: Lease | None) -> int:
 def _loaded(client: ChildClient, flow_run: FlowRun) -> entrypoints.Runnable:
     deployment = _deployment(client, flow_run)
     directory = steps.pull(deployment, flow_run)
-    return entrypoints.load(str(deployment.entrypoint), directory, made_of=_of_function)
+    with told_by(origin_of(deployment.pull_steps or []), directory):
+        return entrypoints.load(str(deployment.entrypoint), directory, made_of=_of_function)
 
 
 def _hooks(client: ChildClient, flow_run_id: UUID) -> int:
