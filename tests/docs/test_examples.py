@@ -20,7 +20,7 @@ from millrace import Secret, settings
 from millrace.client.locate import connect, stop_embedded
 from millrace.client.synchronous import Client
 from millrace.deployments import load_deployments_from_yaml
-from millrace.deployments.specfile import Entry
+from millrace.deployments.entry import Entry
 from millrace.errors import MillraceError
 
 

@@ -70,7 +70,9 @@ def test_a_repository_that_is_gone_fails_the_run_with_its_reason(yard: Yard, tmp
 
 
 @pytest.mark.parametrize("below", [None, "jobs"])
-def test_code_that_a_run_does_not_find_is_named_by_its_repository(yard: Yard, tmp_path: Path, below: str | None) -> None:
+def test_code_that_a_run_does_not_find_is_named_by_its_repository(
+    yard: Yard, tmp_path: Path, below: str | None
+) -> None:
     repository, code = tmp_path / "served" / "flows.git", "from millrace import flow\n\n@flow\ndef a():\n    pass\n"
     place = f"{below}/" if below else ""
     commit(repository, {f"{place}a.py": code, f"{place}b.py": code, f"{place}c.py": code})

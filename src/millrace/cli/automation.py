@@ -23,6 +23,7 @@ from millrace.schema.events import (
     ReceivedEvent,
 )
 from millrace.schema.flows import TextCondition
+from millrace.schema.triggers import strange
 from millrace.suggestions import did_you_mean
 
 app = typer.Typer(no_args_is_help=True, help="Automations: when this happens, do that.")
@@ -129,6 +130,8 @@ def create(
         if not isinstance(one, dict):
             raise InvalidInput(f"Automation {index + 1} is {type(one).__name__}, not a mapping.")
         try:
+            if problem := strange(one.get("trigger")):
+                raise InvalidInput(problem)
             made.append(client.create_automation(one))  # type: ignore[arg-type]
         except InvalidInput as error:
             failed.append(f"{one.get('name', f'automation {index + 1}')}: {error}")

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from millrace.schema.fields import NAME_PATTERN, NO_NAME
 
+_SHOWN = 100  # characters of a value
+
 
 def told(error: ValueError) -> str | None:
     """What is wrong with what was typed; None if the error is no refusal of a model, but one of this program.
@@ -26,6 +28,8 @@ def told(error: ValueError) -> str | None:
 
 def _problem(one: Any) -> str:
     place = ".".join(str(part) for part in one["loc"]) or "The value"
+    given = repr(one["input"])
+    given = given if len(given) <= _SHOWN else f"{given[: _SHOWN // 2]}…{given[-_SHOWN // 2 :]}"
     if one.get("ctx", {}).get("pattern") == NAME_PATTERN:
-        return f"{one['input']!r} {NO_NAME}."
-    return f"{place} cannot be {one['input']!r}: {str(one['msg']).removeprefix('Value error, ').rstrip('.')}."
+        return f"{given} {NO_NAME}."
+    return f"{place} cannot be {given}: {str(one['msg']).removeprefix('Value error, ').rstrip('.')}."

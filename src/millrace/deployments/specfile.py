@@ -5,24 +5,26 @@ A file holds deployments in a list, or one in each of its documents, which `---`
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from millrace.deployments import documents as yaml_documents
+from millrace.deployments import triggers
 from millrace.deployments.documents import Document
+from millrace.deployments.entry import Entry, PoolSection, Steps
 from millrace.deployments.fillings import Filling, of_environment
-from millrace.deployments.given import limits
 from millrace.deployments.timing import schedules_from
 from millrace.errors import InvalidInput, ScheduleError, SpecError
-from millrace.schema.deployments import CatchUp, DeploymentScheduleCreate
+from millrace.schema.deployments import DeploymentScheduleCreate
 from millrace.storage import steps as storage_steps
+from millrace.suggestions import did_you_mean
 
 NAMES = ("millrace.yaml", "prefect.yaml")
 STEPS = ("build", "push", "pull")
@@ -31,82 +33,6 @@ _OLD = {
     "flow_runner": "Where runs happen is said by `work_pool: {name: …}`.",
     "flow_storage": "Where the code is, is said by `pull:` and its steps.",
 }
-Steps = list[dict[str, Any]]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, arbitrary_types_allowed=True)
-
-
-class PoolSection(_Section):
-    """The pool that runs a deployment.
-
-    Attributes:
-        name: the pool.
-        work_queue_name: a queue of it.
-        job_variables: settings of its jobs, over the pool's.
-    """
-
-    name: str | None = None
-    work_queue_name: str | None = None
-    job_variables: dict[str, Any] = Field(default_factory=dict)
-
-
-class Entry(_Section):
-    """One deployment of a specification file.
-
-    Attributes:
-        name: its name; the flow's when not given.
-        entrypoint: where the flow is, relative to the file.
-        flow_location: the file that holds the flow, in the old form.
-        flow_name: the flow's name; needed with `flow_location` where the file holds several.
-        description, version, tags, parameters, paused, enforce_parameter_schema, catch_up, labels, triggers: see
-            `RunnerDeployment`.
-        schedule, schedules: when it runs: `{cron: …}`, `{interval: seconds}` or `{rrule: …}`, with the options of each.
-        concurrency_limit: a number, or `limit`, `collision_strategy` and `grace_period_seconds`.
-        work_pool: the pool that runs it.
-        build, push, pull: its steps, in place of the file's.
-        version_type, sla: of Prefect's cloud; they are read over.
-    """
-
-    name: str | None = None
-    entrypoint: str | None = None
-    flow_location: str | None = None
-    flow_name: str | None = None
-    description: str | None = None
-    version: str | None = None
-    tags: list[str] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    schedule: Any = None
-    schedules: list[Any] | None = None
-    paused: bool | None = None
-    concurrency_limit: Any = None
-    enforce_parameter_schema: bool = True
-    work_pool: PoolSection = Field(default_factory=PoolSection)
-    triggers: list[dict[str, Any]] = Field(default_factory=list)
-    catch_up: CatchUp | None = None
-    labels: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    build: Steps | None = None
-    push: Steps | None = None
-    pull: Steps | None = None
-    version_type: str | None = None
-    sla: Any = None
-
-    @field_validator("tags", mode="before")
-    @classmethod
-    def _one_tag(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("concurrency_limit")
-    @classmethod
-    def _a_limit(cls, value: Any) -> Any:
-        limits(value)
-        return value
-
-    @field_validator("work_pool", "parameters", "labels", "triggers", mode="before")
-    @classmethod
-    def _nothing(cls, value: Any, info: Any) -> Any:
-        return cls.model_fields[info.field_name].get_default(call_default_factory=True) if value is None else value
 
 
 @dataclass(frozen=True)
@@ -313,6 +239,11 @@ def _complete(document: Document, at: tuple[str | int, ...], entry: Entry) -> No
             f"The queue {pool.work_queue_name!r} is of no pool. Write work_pool: {{name: …}} beside it.",
             (*at, "work_pool", "work_queue_name"),
         )
+    for number, trigger in enumerate(entry.triggers):
+        try:
+            triggers.automation(trigger, UUID(int=0), str(number + 1))
+        except InvalidInput as error:
+            raise document.error(f"triggers.{number}: {error}", (*at, "triggers", number)) from None
 
 
 def _times(document: Document, at: tuple[str | int, ...], entry: Entry) -> list[DeploymentScheduleCreate]:
@@ -368,9 +299,8 @@ def _problem(document: Document, at: tuple[str | int, ...], error: ValidationErr
 
 def _unknown(name: str, known: Iterable[str], what: str) -> str:
     names = [one for one in known if one not in ("sla", "version_type")]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{what[:1].upper()}{what[1:]} has no field {name!r}. {hint}There are: {', '.join(names)}."
+    hint = did_you_mean(name, names, 1)
+    return f"{what[:1].upper()}{what[1:]} has no field {name!r}.{hint} There are: {', '.join(names)}."
 
 
 def _unique(found: list[Specified]) -> None:

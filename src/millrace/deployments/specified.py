@@ -15,10 +15,12 @@ from millrace import declarations, plugins, settings
 from millrace.deployments import found, pool_variables, specfile
 from millrace.deployments.batch import Ids, deploy, pool_of
 from millrace.deployments.deployment import RunnerDeployment
+from millrace.deployments.entry import Steps
 from millrace.deployments.fillings import with_outputs
 from millrace.deployments.source import Source
-from millrace.deployments.specfile import Specified, Steps
+from millrace.deployments.specfile import Specified
 from millrace.errors import InvalidInput, MillraceError, MissingDeployment, UnspecifiedDeployment
+from millrace.schema.fields import NO_NAME
 from millrace.schema.job_variables import merge
 from millrace.schema.pools import WorkPool
 from millrace.storage import steps as storage_steps
@@ -79,7 +81,11 @@ def made(one: Specified, **instead: Any) -> RunnerDeployment:
         return RunnerDeployment.configured(there.flow, entry.name or flow_name, there.code, **options)
     except InvalidInput as error:
         name = next((key for key in entry.parameters if repr(key) in str(error)), None)
-        raise one.error(str(error), *(("parameters", name) if name else ())) from error
+        place = ("parameters", name) if name else ()
+        for field in ("name", "work_queue_name"):
+            if f" {getattr(pool, field)!r} {NO_NAME}" in str(error):
+                place = ("work_pool", field)
+        raise one.error(str(error), *place) from error
 
 
 def of_text(text: str, name: str | None, directory: Path) -> RunnerDeployment:

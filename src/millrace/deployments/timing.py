@@ -95,6 +95,8 @@ def _one(value: Any) -> DeploymentScheduleCreate:
             return _of_mapping(dict(value))
         return DeploymentScheduleCreate(schedule=_SCHEDULE.validate_python(value))
     except ValidationError as error:
+        said = schedule_words.problems(error)
         raise ScheduleError(
-            f"{value!r} is no schedule: {schedule_words.problems(error)}. Give Interval(…), Cron(…) or RRule(…)."
+            f"{value!r} is no schedule: {said}{'' if said.endswith(('.', '?')) else '.'} "
+            "Give Interval(…), Cron(…) or RRule(…)."
         ) from None

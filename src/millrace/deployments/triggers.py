@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from millrace.errors import InvalidInput, NotFound, NotSupported
 from millrace.schema.automations import AutomationCreate
 from millrace.schema.fields import JsonObject
-from millrace.schema.triggers import kind_of
+from millrace.schema.triggers import kind_of, strange
 
 OWNER = "prefect.deployment."
 _OF_THE_AUTOMATION = ("name", "description", "enabled")
@@ -75,9 +75,11 @@ def automation(trigger: Any, deployment_id: UUID, name: str) -> AutomationCreate
         raise InvalidInput(
             f"{trigger!r} is no trigger. Give a dict such as {{'expect': ['order.arrived']}} or a trigger object."
         )
+    about = {key: one for key in _OF_THE_AUTOMATION if (one := given.pop(key, None)) is not None}
+    run = {key: one for key in _OF_THE_RUN if (one := given.pop(key, None)) is not None}
+    if problem := strange(given):
+        raise InvalidInput(f"The trigger {about.get('name') or name!r} cannot be used: {problem}")
     given.setdefault("type", kind_of(given))
-    about = {key: given.pop(key) for key in _OF_THE_AUTOMATION if given.get(key) is not None}
-    run = {key: given.pop(key) for key in _OF_THE_RUN if given.get(key) is not None}
     whole = {
         "enabled": True,
         **about,

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, mod
 
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event, Resource
 from millrace.schema.fields import Model, new_id
+from millrace.suggestions import did_you_mean
 
 SHORTEST_WAIT = timedelta(seconds=10)
 """The least time in which a proactive trigger may expect something."""
@@ -250,6 +251,36 @@ def kind_of(value: Any) -> str:
         return "compound" if "require" in value else "sequence"
     return "event"
 
+
+def strange(value: Any) -> str | None:
+    """What is wrong with the names of the fields of a trigger that somebody wrote; None if they are all known.
+
+    A server reads over fields that it does not know. A person who misspelt `expect` would get a trigger for any event.
+
+    Args:
+        value: the trigger, as a mapping.
+
+    Example:
+        >>> strange({"expct": ["order.arrived"]})
+        "A trigger of type event has no field 'expct'. Did you mean 'expect'?"
+    """
+    kind = _KINDS.get(kind_of(value)) if isinstance(value, dict) else None
+    if kind is None:
+        return None
+    for name in value:
+        if name not in kind.model_fields:
+            hint = did_you_mean(str(name), kind.model_fields, 1) or f" It has {', '.join(kind.model_fields)}."
+            return f"A trigger of type {kind_of(value)} has no field {name!r}.{hint}"
+    parts = value.get("triggers")
+    return next((said for part in parts if (said := strange(part))), None) if isinstance(parts, list) else None
+
+
+_KINDS: dict[str, type[_Trigger]] = {
+    "event": EventTrigger,
+    "metric": MetricTrigger,
+    "compound": CompoundTrigger,
+    "sequence": SequenceTrigger,
+}
 
 AnyTrigger = Annotated[
     Annotated[EventTrigger, Tag("event")]

@@ -72,6 +72,8 @@ def run_shell_script(
     expand_env_vars: bool = False,
 ) -> dict[str, str]:
     """Programs are run, a line each; no shell reads the lines."""
+    if not isinstance(script, str):
+        raise InvalidInput(f"The step run_shell_script takes script as a text, not {script!r}: write it in quotes.")
     environment = {**os.environ, **(env or {})}
     outputs: list[str] = []
     errors: list[str] = []
@@ -230,8 +232,10 @@ def require_known(name: str) -> None:
     Raises:
         InvalidInput: the message lists those there are.
     """
+    known = sorted([*BUILT_IN, *DEPLOYING])
+    if name in known:
+        raise InvalidInput(f"The step {name!r} is named in full. Did you mean {f'{PREFIXES[0]}{name}'!r}?")
     if _short(name) is None and name.startswith(PREFIXES):
-        known = sorted([*BUILT_IN, *DEPLOYING])
         hint = did_you_mean(name.rpartition(".")[2], known, 1)
         raise InvalidInput(f"The step {name!r} is not known here.{hint} There are: {', '.join(known)}.")
 
