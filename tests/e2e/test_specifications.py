@@ -218,8 +218,8 @@ def test_init_writes_a_file_that_can_be_deployed(yard: Yard, cli: Run) -> None:
     code, out, err = cli("deploy", "--output", "json")
     assert code == 0, err
     (made,) = json.loads(out)
-    code, _, err = cli("init", "--from", "etl/etl", "--file", "again.yaml")
-    assert code == 0, err
+    code, out, err = cli("init", "--from", "etl/etl", "--file", "again.yaml")
+    assert code == 0 and "then: millrace deploy --all --file again.yaml\n" in out, err
     code, out, err = cli("deploy", "--file", "again.yaml", "--output", "json")
     assert code == 0, err
     (again,) = json.loads(out)

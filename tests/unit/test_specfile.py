@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from millrace import Cron, Interval, RRule, deployments, flow
 from millrace.deployments import specfile, specified, written
 from millrace.deployments.deployment import RunnerDeployment
-from millrace.errors import InvalidInput, MissingDeployment, SpecError, UnspecifiedDeployment
+from millrace.errors import InvalidInput, MissingDeployment, MissingFile, SpecError, UnspecifiedDeployment
 from millrace.exceptions import MissingDeploymentError, SpecValidationError, UnspecifiedDeploymentError
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 
@@ -240,6 +240,15 @@ def test_what_does_not_fit_its_flow_is_said_with_its_line(place: Path, text: str
     (one,) = _read(text, place)
     with pytest.raises(SpecError, match=rf"(?s)^millrace\.yaml:{line}: .*{said}"):
         specified.made(one)
+
+
+def test_a_file_that_is_not_there_or_is_no_text_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match=r"There is no specification file .*/gone.yaml. Write one with"):
+        specfile.read(tmp_path / "gone.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"a: \xff")
+    for file, why in ((tmp_path, "Is a directory"), (tmp_path / "bytes.yaml", r"no UTF-8 \(.* at byte 3\)")):
+        with pytest.raises(SpecError, match=f"{file}: It cannot be read: .*{why}"):
+            specfile.read(file)
 
 
 def test_several_problems_are_told_at_once(place: Path) -> None:

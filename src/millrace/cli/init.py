@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,9 @@ def init(
     text = _stored(existing, place.parent) if existing else _drafted(targets, place.parent, pool)
     place.write_text(text, "utf-8")
     if output is Format.TEXT:
-        typer.echo(f"Wrote {file}. Look through it, then: millrace deploy --all")
+        found_anyway = plugins.load("millrace.deployments.specfile:find")() == place
+        option = "" if found_anyway else f" --file {shlex.quote(str(file))}"
+        typer.echo(f"Wrote {file}. Look through it, then: millrace deploy --all{option}")
     else:
         emit({"file": str(place)})
 

@@ -16,7 +16,7 @@ from millrace.entrypoints import EntrypointType
 from millrace.errors import InvalidInput, MissingFile, ParameterError
 from millrace.notebooks import parameters as checks
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyOptions
-from millrace.schema.fields import NAME_PATTERN, NO_NAME, JsonObject
+from millrace.schema.fields import LONGEST_NAME, NAME_PATTERN, NO_NAME, JsonObject
 
 _BANNED = re.compile(r"[/%&><]")
 
@@ -39,6 +39,11 @@ def named(name: str) -> str:
         name: as given.
     """
     stem = Path(name).stem if name.endswith((".py", ".ipynb")) else name
+    if len(stem) > LONGEST_NAME:
+        raise InvalidInput(
+            f"{name[:40] + '…'!r} cannot be the name of a deployment: it has {len(stem)} characters, and at most "
+            f"{LONGEST_NAME} fit."
+        )
     if not stem or _BANNED.search(stem):
         raise InvalidInput(
             f"{name!r} cannot be the name of a deployment: it must not be empty or hold any of / % & > <."

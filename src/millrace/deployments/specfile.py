@@ -21,7 +21,7 @@ from millrace.deployments.documents import Document
 from millrace.deployments.entry import Entry, PoolSection, Steps
 from millrace.deployments.fillings import Filling, of_environment
 from millrace.deployments.timing import schedules_from
-from millrace.errors import InvalidInput, ScheduleError, SpecError
+from millrace.errors import InvalidInput, MissingFile, ScheduleError, SpecError
 from millrace.schema.deployments import DeploymentScheduleCreate
 from millrace.storage import steps as storage_steps
 from millrace.suggestions import did_you_mean
@@ -107,6 +107,7 @@ def read(
         variable: what `{{ prefect.variables.x }}` stands for; asked of the server when not given.
 
     Raises:
+        MissingFile: it is not there.
         SpecError: the message names file, line and field.
 
     Example:
@@ -116,8 +117,14 @@ def read(
     file = Path(path).expanduser()
     try:
         text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"It cannot be read: {error}. Write one with `millrace init`.", str(path)) from None
+    except FileNotFoundError:
+        raise MissingFile(f"There is no specification file {path}. Write one with `millrace init`.") from None
+    except OSError as error:
+        raise SpecError(f"It cannot be read: {error.strerror}.", str(path)) from None
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"It cannot be read: it is no UTF-8 ({error.reason} at byte {error.start}).", str(path)
+        ) from None
     environment = os.environ if environment is None else environment
     return read_text(text, str(path), file.absolute().parent, environment, variable)
 
