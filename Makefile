@@ -1,5 +1,7 @@
 # Millrace: `make demo` sets up everything and runs the main job, `make test` sets up everything and passes the tests.
 PYTHON ?= python3
+# how many tests run at once: a good third of their time is waiting
+PROCESSES ?= 3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -30,7 +32,7 @@ demo: $(VENV)/.demo
 # Modules are begun in the order that tests/conftest.py gives them, not by the number of their tests.
 test: $(VENV)/.dev
 	$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --timeout=300
+	$(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --timeout=300
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

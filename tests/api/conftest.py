@@ -79,7 +79,12 @@ def run_server(home: Path, *, unix: bool = False, loops: bool = True, **options:
     url = f"http://{host}/api"
     transport = httpx.HTTPTransport(uds=str(path)) if unix else None
     client = httpx.Client(
-        base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, transport=transport, timeout=20, trust_env=False
+        base_url=url,
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        transport=transport,
+        timeout=20,
+        trust_env=False,
+        verify=False,
     )
     try:
         yield Running(url, host, app, context, server, client, path if unix else None)

@@ -35,10 +35,13 @@ from millrace.workers.process import ProcessKind
 POOL = "yard"
 WORKER = "import logging, sys; logging.basicConfig(level='INFO'); from millrace.workers.worker import Worker; "
 
-# A flow appends to the ledger and syncs before it goes on: a check never trusts the database alone.
 LEASE = 5.0
 """Seconds; shorter ones run out on a busy machine with two cores."""
 
+PAUSE = 0.03
+"""Seconds between the first two looks at what is waited for."""
+
+# A flow appends to the ledger and syncs before it goes on: a check never trusts the database alone.
 LEDGER = """
 import json, os, signal, subprocess, sys, time
 from millrace import flow, task, get_run_logger
@@ -185,13 +188,13 @@ class Yard:
     def wait(self, flow_run: FlowRun, *states: StateType, seconds: float = 45) -> FlowRun:
         """Wait until a run is in one of the states; ended, when none is given."""
         deadline = time.monotonic() + seconds
-        found = flow_run
+        pause, found = PAUSE, flow_run
         while time.monotonic() < deadline:
             with contextlib.suppress(MillraceError):
                 found = self.client.read_flow_run(flow_run.id)
                 if found.state and (found.state_type in states or (not states and found.state.is_final())):
                     return found
-            time.sleep(0.05)
+            pause = _longer(pause)
         raise AssertionError(
             f"after {seconds} s the run is {found.state}, not {states or 'ended'}\n{self.said('worker')}\n"
             f"{self.output(flow_run)}"
@@ -199,10 +202,10 @@ class Yard:
 
     def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
         """Wait for anything."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, PAUSE
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds} s\n{self.said('worker')}"
-            time.sleep(0.03)
+            pause = _longer(pause)
 
     def output(self, flow_run: FlowRun) -> str:
         """What the processes of a run wrote."""
@@ -238,6 +241,12 @@ class Yard:
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
+
+
+def _longer(pause: float) -> float:
+    """Sleep, and say how long next time: who asks all the time takes time away from what is waited for."""
+    time.sleep(pause)
+    return min(4 * PAUSE, 1.2 * pause)
 
 
 def open_yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator[Yard]:

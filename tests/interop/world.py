@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import httpx
-from peers import Place
+from peers import PLAIN, Place
 
 _NOUNS = {
     "flows": "flow",
@@ -41,7 +41,7 @@ class World:
         self.label = label
         self._known: dict[str, str] = {}
         self._acting: set[str] = set()
-        self._client = httpx.Client(base_url=place.url, timeout=60, trust_env=False, follow_redirects=True)
+        self._client = httpx.Client(base_url=place.url, timeout=60, follow_redirects=True, **PLAIN)
         self._client.headers["X-PREFECT-API-VERSION"] = API_VERSION
 
     def __enter__(self) -> World:
