@@ -186,3 +186,73 @@ def test_runs_of_deployments_are_cancelled_with_the_run_they_are_part_of(yard: Y
         assert yard.wait(one, seconds=10 * CANCELLED_WITHIN).state_type is StateType.CANCELLED
         assert not yard.labelled(one)
     promise.kept()
+
+
+WITHIN = """
+def told(flow, run, state):
+    note("hook", of=flow.name, state=state.name, message=state.message)
+
+@task
+def stuck():
+    time.sleep(300)
+
+@task
+def holds(n):
+    while True:
+        try:
+            time.sleep(300)
+        except BaseException:
+            pass
+
+@flow(on_cancellation=[told], on_crashed=[told])
+def inner():
+    note("inner")
+    stuck()
+
+@flow(on_cancellation=[told], on_crashed=[told])
+def job():
+    inner()
+
+@flow
+def blocked():
+    futures = holds.map([1, 2])
+    note("inner")
+    futures.wait()
+"""
+
+
+def test_what_a_worker_s_run_calls_is_cancelled_with_it_and_not_crashed(yard: Yard) -> None:
+    run = yard.run(yard.deployment(WITHIN))
+    yard.start_worker()
+    yard.until(lambda: yard.entries(run, "inner"), 60)
+    yard.until(lambda: states_of_tasks(yard, only(yard, "inner")) == {"stuck-0": "Running"})
+    RunHandle(run.id).cancel()
+    assert yard.wait(run).state_type is StateType.CANCELLED
+    inner = only(yard, "inner")
+    assert inner.state is not None and (inner.state.name, inner.state.message) == (
+        "Cancelled",
+        "Cancelled by request.",
+    )
+    assert states_of_tasks(yard, inner) == {"stuck-0": "Cancelled"}
+    assert states_of_tasks(yard, run) == {"inner-0": "Cancelled"}
+    hooks = [(entry["of"], entry["state"]) for entry in yard.entries(run, "hook")]
+    assert hooks == [("inner", "Cancelled"), ("job", "Cancelled")]
+    raised = next(log.message for log in yard.logs(inner) if log.message.startswith("Raised"))
+    assert "Cancelled by request." in raised and "child.py" not in raised
+
+
+def test_tasks_of_a_process_that_had_to_be_killed_end_with_it(yard: Yard) -> None:
+    run = yard.run(yard.deployment(WITHIN, function="blocked"))
+    yard.start_worker()
+    yard.until(lambda: yard.entries(run, "inner"), 60)
+    yard.until(lambda: states_of_tasks(yard, run) == {"holds-0": "Running", "holds-1": "Running"})
+    RunHandle(run.id).cancel()
+    assert yard.wait(run).state_type is StateType.CANCELLED
+    assert states_of_tasks(yard, run) == {"holds-0": "Cancelled", "holds-1": "Cancelled"}
+    tasks = yard.client.read_task_runs(flow_runs={"id": {"any_": [run.id]}})
+    assert all(one.end_time is not None and one.total_run_time > 0 for one in tasks)
+
+
+def states_of_tasks(yard: Yard, run: FlowRun) -> dict[str, str | None]:
+    found = yard.client.read_task_runs(flow_runs={"id": {"any_": [run.id]}})
+    return {one.name: one.state_name for one in found}

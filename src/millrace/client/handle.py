@@ -82,7 +82,8 @@ def stop_state(flow_run: FlowRun) -> StateCreate | None:
     if flow_run.state is None or flow_run.state.is_final():
         return None if flow_run.state else named("Cancelled", "cancelled before it was scheduled")
     if flow_run.state_type in (StateType.SCHEDULED, StateType.PAUSED):
-        return named("Cancelled", "cancelled by a user before it ran")
+        when = f"while it was {flow_run.state_name}" if flow_run.run_count else "before it ran"
+        return named("Cancelled", f"cancelled by a user {when}")
     return named("Cancelling", "cancelled by a user")
 
 

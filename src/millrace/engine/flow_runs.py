@@ -26,7 +26,7 @@ from millrace.engine.effects import Announce, Call, Effect, Keep, Propose, Sleep
 from millrace.engine.flow_like import FlowLike
 from millrace.engine.hooks import Hooked, acall_hook, call_hook
 from millrace.engine.inputs import settle
-from millrace.engine.interrupts import PART_STOPPED, SLICE, RunSuspended, Stopped
+from millrace.engine.interrupts import PART_STOPPED, SLICE, RunSuspended, Stopped, Terminated
 from millrace.engine.leases import Held, keeper
 from millrace.engine.logs import Spool, belong_to, prints_logged
 from millrace.engine.recorder import recorder
@@ -271,6 +271,8 @@ class FlowRunSession:
             stop_all(self.context)
         if isinstance(error, TimeLimitReached):
             error = protocol.timed_out(error, self.plan().overdue)
+        elif isinstance(error, Terminated):
+            error = error.meaning()
         elif isinstance(error, Stopped):
             error = RunCancelled(PART_STOPPED).with_traceback(error.__traceback__)
         with self.context.entered():  # that of a generator's consumer is another

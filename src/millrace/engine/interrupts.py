@@ -32,6 +32,7 @@ from millrace.engine.alarms import (
 from millrace.errors import RunCancelled
 from millrace.schema.states import State
 
+BY_REQUEST = "Cancelled by request."
 PART_STOPPED = "The run that it is part of was stopped."
 
 SLICE = 0.2
@@ -56,6 +57,26 @@ class RunSuspended(BaseException):
 
 class Stopped(BaseException):
     """Raised inside a thread's code by `Stoppable.stop`."""
+
+
+class Terminated(BaseException):
+    """The process was asked to end: the user's code gets to clean up, then the process ends.
+
+    Args:
+        text: how it was asked.
+        cancelled: finds out whether that is because its run was cancelled; asked when the user's code has been left.
+    """
+
+    def __init__(self, text: str, cancelled: Callable[[], bool]) -> None:
+        super().__init__(text)
+        self._cancelled = cancelled
+        self._meaning: BaseException | None = None
+
+    def meaning(self) -> BaseException:
+        """What it means to the run whose code it was raised in: its cancellation, or only itself."""
+        if self._meaning is None:
+            self._meaning = RunCancelled(BY_REQUEST) if self._cancelled() else self
+        return self._meaning.with_traceback(self.__traceback__)
 
 
 class _MainBell:

@@ -19,7 +19,7 @@ from uuid import UUID
 from millrace import settings
 from millrace.client.locate import revive
 from millrace.engine.context import run_thread
-from millrace.engine.interrupts import RunSuspended, Stoppable
+from millrace.engine.interrupts import BY_REQUEST, RunSuspended, Stoppable
 from millrace.engine.stopping import STOP_SECONDS
 from millrace.errors import LeaseLost, MillraceError, NotFound, RunCancelled
 from millrace.schema.runs import Lease
@@ -125,7 +125,7 @@ class Keeper:
         """Stops it; of one that goes on for too long, what it has under way, and its code again where that is safe."""
         if held.told is None:
             held.told = time.monotonic()
-            held.stoppable.stop(RunCancelled("Cancelled by request."))
+            held.stoppable.stop(RunCancelled(BY_REQUEST))
         elif held.stoppable.calls() and time.monotonic() - held.told >= STOP_SECONDS:
             late, held.late = held.late, None
             if late is not None:

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 
 from millrace.engine import results
 from millrace.engine.alarms import Alarm
-from millrace.engine.interrupts import Stopped
+from millrace.engine.interrupts import Stopped, Terminated
 from millrace.engine.tracebacks import own, text_of
 from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
 from millrace.schema.states import State, StateDetails, StateType
@@ -209,6 +209,8 @@ def of_interruption(error: BaseException) -> Outcome:
         return Outcome(StateType.CANCELLED, "Cancelled", str(error) or "Cancelled.", error=error)
     if isinstance(error, Stopped):
         return Outcome(StateType.CANCELLED, "Cancelled", "The enclosing run was stopped.", error=error)
+    if isinstance(error, Terminated) and (meaning := error.meaning()) is not error:
+        return Outcome(StateType.CANCELLED, "Cancelled", str(meaning), error=error)  # which goes on to end the process
     if isinstance(error, Alarm):
         return Outcome(StateType.CANCELLED, "Cancelled", "The enclosing run reached its time limit.", error=error)
     if isinstance(error, SystemExit):

@@ -28,7 +28,7 @@ from millrace.schema.states import (
     WaitDetails,
     named,
 )
-from millrace.store import flow_runs, flows, history, inputs, slots
+from millrace.store import flow_runs, flows, history, inputs, slots, unfinished
 from millrace.store.database import Transaction
 from millrace.store.history import Run
 from millrace.store.tables import deployments, task_runs
@@ -63,6 +63,10 @@ def propose(tx: Transaction, run: Run, proposed: StateCreate, *, force: bool = F
     after = history.move(tx, run, decision.state, **_beside(tx, run, current, decision))
     if decision.state.type in (S.CANCELLING, S.CANCELLED):
         _cancel_parts(tx, run["id"])
+    if decision.state.type in (S.CANCELLED, S.CRASHED):
+        end_within(tx, run, decision.state.type)
+    elif decision.state.name == "AwaitingRetry" and decision.status is SetStateStatus.ACCEPT:
+        end_within(tx, run, S.CRASHED)  # its worker says so: what failed in its own process is a proposal refused
     return Decision(decision.status, State.model_validate(after["state"]), decision.reason, decision.delay_seconds)
 
 
@@ -77,6 +81,31 @@ def _cancel_parts(tx: Transaction, id: UUID) -> None:
     )
     for part in tx.connection.execute(parts).mappings().all():
         propose(tx, dict(part), named("Cancelling", "The run that it is part of was cancelled."))
+
+
+def end_within(tx: Transaction, run: Run, kind: StateType) -> None:
+    """The process of a run is gone: the runs and the tasks that it had under way went with it.
+
+    Of runs within it that nobody holds a lease of nobody knows whether they were in that process: those are left to
+    whoever runs them. Word of the real end of a task that comes later is heard.
+
+    Args:
+        tx: the transaction.
+        run: its columns before it ended.
+        kind: what it ended in.
+    """
+    text = f"The run that it is part of {'was cancelled' if kind is S.CANCELLED else 'crashed'}."
+    stand_ins = select(task_runs.c.id).where(task_runs.c.flow_run_id == run["id"])
+    within = select(runs).where(
+        runs.c.parent_task_run_id.in_(stand_ins),
+        runs.c.deployment_id.is_(None),
+        runs.c.lease_holder.is_not(None),
+        runs.c.state_type.not_in([one.value for one in TERMINAL]),
+    )
+    for part in tx.connection.execute(within).mappings().all():
+        tx.held.add(part["id"])  # its holder was that process
+        propose(tx, dict(part), StateCreate(type=kind, message=text), force=True)
+    unfinished.end(tx, run, kind, text)
 
 
 def facts_of(tx: Transaction, run: Run, *, force: bool = False) -> Facts:

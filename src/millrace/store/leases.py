@@ -243,6 +243,7 @@ def reap(tx: Transaction, limit: int) -> int:
         else:
             beside = flow_states.anew(tx, run) if state.name == "AwaitingRetry" else {}
             history.move(tx, run, state, **_FREE, **beside)
+            flow_states.end_within(tx, run, state.type if state.is_final() else StateType.CRASHED)
     return len(rows)
 
 

@@ -21,6 +21,7 @@ from uuid import UUID
 from millrace import entrypoints, plugins
 from millrace.client.synchronous import Client
 from millrace.engine.context import FlowRunContext, TaskRunContext
+from millrace.engine.interrupts import Terminated
 from millrace.engine.secrecy import masked
 from millrace.errors import Conflict, EntrypointError, InvalidInput, MillraceError
 from millrace.schema.deployments import Deployment
@@ -43,10 +44,6 @@ LEASE = "MILLRACE__LEASE"
 COMPLETED, NOT_COMPLETED, MISUSED = 0, 1, 2
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived: the user's code gets to clean up, then the process ends."""
-
-
 class ChildClient(Client):
     """The client of a run's own process.
 
@@ -60,16 +57,9 @@ class ChildClient(Client):
         """Propose a state, unless it is for the worker to say."""
         proposed = body.state if isinstance(body, SetState) else body
         if isinstance(proposed, StateCreate) and self._held(id, proposed):
-            state = self._seen_here(id, proposed)
+            state = State(type=proposed.type, name=proposed.name, message=proposed.message)
             return OrchestrationResult(state=state, status=SetStateStatus.ACCEPT, details=AcceptDetails())
         return super().set_flow_run_state(id, body, **fields)
-
-    def _seen_here(self, id: UUID, proposed: StateCreate) -> State:
-        """What the run's own hooks are told: a termination that follows a cancellation is one."""
-        with contextlib.suppress(MillraceError):
-            if proposed.type is StateType.CRASHED and self.read_flow_run(id).state_type is StateType.CANCELLING:
-                return named("Cancelled", "Cancelled by request.")
-        return State(type=proposed.type, name=proposed.name, message=proposed.message)
 
     def _held(self, id: UUID, proposed: StateCreate) -> bool:
         if self.lease is None or self.lease.flow_run_id != id:
@@ -93,11 +83,11 @@ def main() -> int:
     except ValueError:
         print(f"{RUN_ID[0]} must be the id of a flow run, not {text!r}.", file=sys.stderr)
         return MISUSED
-    signal.signal(signal.SIGTERM, _terminate)
     lease = Lease.model_validate_json(os.environ[LEASE]) if os.environ.get(LEASE) else None
     if lease is not None:
         jobs.sign_in(flow_run_id, lease.attempt)
     client = ChildClient(plugins.load("millrace.client.locate:connect")().endpoint, lease=lease)
+    signal.signal(signal.SIGTERM, _terminator(client, flow_run_id))
     try:
         code = _hooks(client, flow_run_id) if os.environ.get(jobs.HOOKS) else _run(client, flow_run_id, lease)
     except Terminated:
@@ -107,10 +97,18 @@ def main() -> int:
     return code
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    if not ChildClient.terminated:
-        ChildClient.terminated = True
-        raise Terminated("SIGTERM")
+def _terminator(client: ChildClient, flow_run_id: UUID) -> Callable[[int, FrameType | None], None]:
+    def cancelled() -> bool:
+        with contextlib.suppress(MillraceError):
+            return client.read_flow_run(flow_run_id).state_type is StateType.CANCELLING
+        return False
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if not ChildClient.terminated:
+            ChildClient.terminated = True
+            raise Terminated("SIGTERM", cancelled)
+
+    return terminate
 
 
 def _die_of_it() -> None:
