@@ -145,6 +145,21 @@ def test_what_the_server_refuses_of_a_deployment_is_misuse_too(cli: Cli) -> None
     assert "env" in cli(*words, code=2).err
 
 
+def test_a_file_that_is_not_there_is_said_without_a_number(cli: Cli, home: Path) -> None:
+    for words in (
+        ["automation", "create", "--from-file", "gone.yaml"],
+        ["work-pool", "create", "other", "--base-job-template", "gone.yaml"],
+    ):
+        assert cli(*words, code=3).err == "millrace: No such file or directory: 'gone.yaml'\n"
+    assert "1000000" in cli("work-pool", "preview", "side", "--hours", "1e300", code=2).err
+
+
+def test_a_job_variable_that_the_pool_does_not_take_is_said_when_a_run_is_asked_for(cli: Cli) -> None:
+    done = cli("deployment", "run", "greet/d", "--job-variable", "imagee=1")
+    assert "takes no job variable 'imagee'" in done.err and "is Scheduled" in done.out
+    assert "takes no" not in cli("deployment", "run", "greet/d", "--job-variable", "env.A=1").err
+
+
 # -- what is asked before
 
 

@@ -185,5 +185,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"millrace: {told}", file=sys.stderr)
         sys.exit(MISUSED)
     except OSError as error:  # a file that cannot be read or written; its own words name it
-        print(f"millrace: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+        named = error.strerror and error.filename is not None
+        print(f"millrace: {f'{error.strerror}: {error.filename!r}' if named else error}", file=sys.stderr)
+        sys.exit(MISSING if isinstance(error, FileNotFoundError) else FAILED)

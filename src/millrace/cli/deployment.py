@@ -138,6 +138,10 @@ def run(
         **chosen,
     )
     new = is_new_queue(client, found.work_pool_name, queue)
+    if body.job_variables and found.work_pool_name:
+        unknown = plugins.load("millrace.deployments.pool_variables:unknown")
+        if said := unknown(body.job_variables, client.read_work_pool(found.work_pool_name)):
+            note(f"millrace: {said}")
     made = client.create_flow_run_from_deployment(found.id, body)
     if new:
         note(f"millrace: the work queue {queue!r} of the pool {found.work_pool_name!r} was made: it was not there.")

@@ -19,7 +19,7 @@ from millrace.schema.fields import NO_NAME, now
 from millrace.schema.queries import DeploymentQuery, FlowRunQuery
 from millrace.schema.runs import FlowRun
 
-Hours = Annotated[float, typer.Option("--hours", min=0, help="How far to look ahead.")]
+Hours = Annotated[float, typer.Option("--hours", min=0, max=1_000_000, help="How far to look ahead.")]
 
 _EMBEDDED = "default"  # the pool of the embedded server's worker
 
