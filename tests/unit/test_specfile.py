@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from millrace import Cron, Interval, RRule, deployments, flow
+from millrace.client import exchange
 from millrace.deployments import specfile, specified, written
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.errors import InvalidInput, MissingDeployment, MissingFile, SpecError, UnspecifiedDeployment
 from millrace.exceptions import MissingDeploymentError, SpecValidationError, UnspecifiedDeploymentError
-from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, DeploymentCreate
+from millrace.schema.fields import new_id
 
 FLOWS = """
 from millrace import flow
@@ -254,6 +257,18 @@ def test_a_file_that_is_not_there_or_is_no_text_is_said(tmp_path: Path) -> None:
 def test_several_problems_are_told_at_once(place: Path) -> None:
     with pytest.raises(SpecError, match=r"(?s)^millrace.yaml:4: .*'perhaps'.*\nmillrace.yaml:5: .*mean 'version'"):
         _read(_D + "    paused: perhaps\n    vesrion: 1\n", place)
+
+
+def test_that_a_schedule_is_active_is_written_where_it_was_said_and_nowhere_else(place: Path) -> None:
+    times = "    schedules:\n      - {cron: '@daily', active: true}\n      - cron: '@hourly'\n"
+    (one,) = _read(_D + times, place)
+    text = specified.made(one).to_yaml(place)
+    assert text.count("active: true") == 1
+    for made in (specified.made(one), RunnerDeployment.from_yaml(text, directory=place)):
+        assert ["active" in schedule.model_fields_set for schedule in made.schedules] == [True, False]
+    wanted = DeploymentCreate(name="a", flow_id=new_id(), schedules=specified.made(one).schedules)
+    sent = json.loads(exchange.request("create_deployment", [], wanted, {}, {}).content or "")
+    assert [schedule.get("active") for schedule in sent["schedules"]] == [True, None] and "paused" not in sent
 
 
 def test_aliases_that_unfold_without_end_are_refused(place: Path) -> None:
