@@ -8,7 +8,7 @@ import logging
 import sysconfig
 import traceback
 from pathlib import Path
-from traceback import FrameSummary, StackSummary, TracebackException
+from traceback import StackSummary, TracebackException
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -127,14 +127,15 @@ def place(error: BaseException) -> str:
     sent = _sent_place(error)
     if sent is not None:
         return sent
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NO_USER)]
-    packages = [_package(frame.filename) for frame in frames]
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    lines = [(file, line) for file, line in lines if not file.startswith(_NO_USER)]
+    packages = [_package(file) for file, _ in lines]
     first = next((package for package in packages if package), None)
     for wanted in (None, first):
-        for frame, package in zip(reversed(frames), reversed(packages), strict=True):
-            if package == wanted and not (package is None and frame.filename.startswith(_STANDARD)):
-                return _written(frame)
-    return _written(frames[-1]) if frames else ""
+        for (file, line), package in zip(reversed(lines), reversed(packages), strict=True):
+            if package == wanted and not (package is None and file.startswith(_STANDARD)):
+                return _written(Path(file), line)
+    return _written(Path(lines[-1][0]), lines[-1][1]) if lines else ""
 
 
 def _package(file: str) -> str | None:
@@ -144,12 +145,11 @@ def _package(file: str) -> str | None:
     return None if at is None else "/".join(parts[: at + 2])
 
 
-def _written(frame: FrameSummary) -> str:
-    file = Path(frame.filename)
+def _written(file: Path, line: int) -> str:
     if "ipykernel_" in file.parent.name:
-        return f" (line {frame.lineno} of the cell)"
+        return f" (line {line} of the cell)"
     name = f"{file.parent.name}/{file.name}" if file.name == "__init__.py" else file.name
-    return f" ({name}:{frame.lineno})"
+    return f" ({name}:{line})"
 
 
 # -- what was raised in another process
