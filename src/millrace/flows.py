@@ -320,6 +320,7 @@ class Flow(Deployable, FlowHooked, Visualized, Generic[P, R]):
         Raises:
             ParameterError: the arguments do not fit; no run is made. With `return_state`, values of the wrong type give
                 the state of a Failed run instead.
+            UpstreamFailed: what it needs did not complete; no run is made. With `return_state` the state is NotReady.
             InvalidInput: `return_state` of a generator.
             ServerUnavailable: no server answers and none could be started.
         """

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from millrace import FlowRunContext, flow, get_run_logger, tags, task
 from millrace.client.synchronous import Client
-from millrace.errors import InvalidInput, ParameterError, RunCancelled, RunFailed, RunTimedOut
+from millrace.errors import InvalidInput, ParameterError, RunCancelled, RunFailed, RunTimedOut, UpstreamFailed
 from millrace.schema.runs import FlowRun, FlowRunCreate
 from millrace.schema.states import StateType, named
 
@@ -424,6 +424,43 @@ def test_flows_in_flows(client: Client) -> None:
     assert stand_in.id == inner.parent_task_run_id
     assert {one.id for one in stand_in.task_inputs["n"]} == {standing["one-0"].id}
     assert {one.id for one in stand_in.task_inputs["wait_for"]} == {standing["one-0"].id}
+
+
+@pytest.mark.parametrize("colour", ["def", "async def"])
+def test_a_flow_whose_upstream_failed_is_not_run(client: Client, colour: str) -> None:
+    wrong = ValueError("no rows")
+
+    @task
+    def fails() -> None:
+        raise wrong
+
+    def body(rows: Any = None) -> None:
+        pytest.fail("it ran")
+
+    async def abody(rows: Any = None) -> None:
+        body()
+
+    inner: Any = flow(name=f"left out {colour}")(body if colour == "def" else abody)  # type: ignore[arg-type]
+
+    @flow(name="around what is left out")
+    async def around() -> None:
+        async def call(*args: Any, **options: Any) -> Any:
+            answer = inner(*args, **options)
+            return await answer if colour == "async def" else answer
+
+        failed = fails.submit()
+        with pytest.raises(UpstreamFailed, match="upstream 'fails-0' did not complete: Failed"):
+            await call(wait_for=[failed])
+        for state in (await call(failed, return_state=True), await call(wait_for=failed, return_state=True)):
+            assert (state.type, state.name) == (StateType.PENDING, "NotReady")
+            with pytest.raises(UpstreamFailed, match="'fails-0' did not complete: Failed") as caught:
+                state.result()
+            assert caught.value.__cause__ is wrong
+        after = await call(wait_for=[state], return_state=True)
+        assert after.message == f"a state that was passed was not run: {caught.value}"
+
+    asyncio.run(around())
+    assert client.read_flow_runs(flows={"name": {"any_": [f"left out {colour}"]}}) == []
 
 
 def test_a_time_limit_and_code_that_does_not_yield(client: Client) -> None:

@@ -13,8 +13,8 @@ from millrace.engine.inputs import Dependencies, resolve, result_of_upstream, wa
 from millrace.engine.protocol import proposal
 from millrace.engine.states import RunState, run_state
 from millrace.engine.tracebacks import own
-from millrace.errors import ParameterError
-from millrace.schema.states import StateType
+from millrace.errors import ParameterError, UpstreamFailed
+from millrace.schema.states import State, StateType
 
 
 def session_of(flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[Any] | None) -> FlowRunSession:
@@ -57,6 +57,15 @@ def refusal_of(flow: FlowLike, parameters: dict[str, Any], error: ParameterError
     state = session.propose(failed).state
     assert state is not None
     return session, run_state(state, has_value=False, error=error)
+
+
+def not_ready(error: UpstreamFailed) -> RunState:
+    """The state of a call that made no run, because something it needs did not complete.
+
+    Args:
+        error: what did not.
+    """
+    return run_state(State(type=StateType.PENDING, name="NotReady", message=str(error)), error=error)
 
 
 def conclude(state: RunState, return_state: bool) -> Any:

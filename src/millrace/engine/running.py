@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from millrace import settings
 from millrace.engine.async_generators import aexhausted
 from millrace.engine.beginning import Beginning, Wish, holder
-from millrace.engine.calls import conclude, refusal_of, session_of
+from millrace.engine.calls import conclude, not_ready, refusal_of, session_of
 from millrace.engine.context import FlowRunContext
 from millrace.engine.effects import Announce
 from millrace.engine.flow_like import FlowLike
@@ -20,7 +20,7 @@ from millrace.engine.hooks import Hooked, call_hook
 from millrace.engine.logs import Spool, belong_to
 from millrace.engine.recorder import recorder
 from millrace.engine.stopping import STOP_SECONDS
-from millrace.errors import NotFound, ParameterError
+from millrace.errors import NotFound, ParameterError, UpstreamFailed
 from millrace.schema.runs import FlowRun, FlowRunCreate, Lease
 from millrace.schema.states import SetState, State, named
 
@@ -41,11 +41,16 @@ def run_flow(
 
     Raises:
         ParameterError: before any run is made. With `return_state` a Failed run is recorded instead.
+        UpstreamFailed: likewise; with `return_state` the state is NotReady, and no run is recorded.
         ServerUnavailable: no server answers and none could be started.
     """
     __tracebackhide__ = True  # in a notebook: a traceback shows the user's lines
     try:
         session = session_of(flow, parameters, wait_for)
+    except UpstreamFailed as error:
+        if not return_state:
+            raise
+        return not_ready(error)
     except ParameterError as error:
         if not return_state:
             raise
@@ -64,6 +69,10 @@ async def arun_flow(
     try:
         session = await asyncio.to_thread(session_of, flow, parameters, wait_for) if wait_for else None
         session = session or session_of(flow, parameters, wait_for)
+    except UpstreamFailed as error:
+        if not return_state:
+            raise
+        return not_ready(error)
     except ParameterError as error:
         if not return_state:
             raise
