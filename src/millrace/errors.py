@@ -16,7 +16,7 @@ those libraries are used; the user's own exception is never wrapped when it is r
     ├─ Busy 503             (with the seconds to wait) SlotsTaken 423
     ├─ ServerUnavailable    (client side: unreachable after retries; says how to start one)
     ├─ RunError             RunFailed ─ CellFailed · UpstreamFailed · RunCrashed ─ WorkerDied · RunCancelled
-    │                       RunTimedOut ─ PauseTimedOut
+    │                       RunTimedOut ─ PauseTimedOut · RunUnfinished
     ├─ DeployError          BuildFailed · PushFailed · PullFailed · PreflightFailed · DeploymentApplyError · NoEngine
     ├─ StorageUnavailable   (results cannot be written or read where they are kept)
     ├─ ConcurrencyError     ConcurrencySlotAcquisitionError · AcquireConcurrencySlotTimeoutError · ConcurrencySlotsLost
@@ -250,6 +250,10 @@ class ServerUnavailable(MillraceError, ConnectionError):
 
 class RunError(MillraceError):
     """A run did not complete."""
+
+
+class RunUnfinished(RunError):
+    """A run has not ended, so there is no result yet."""
 
 
 class RunFailed(RunError):

@@ -24,6 +24,7 @@ from millrace.errors import PauseTimedOut as FlowPauseTimeout
 from millrace.errors import RunCancelled as CancelledRun
 from millrace.errors import RunCrashed as CrashedRun
 from millrace.errors import RunFailed as FailedRun
+from millrace.errors import RunUnfinished as UnfinishedRun
 from millrace.errors import SerializationError as SerializationError
 from millrace.errors import SpecError as SpecValidationError
 from millrace.errors import UnspecifiedDeployment as UnspecifiedDeploymentError
@@ -52,6 +53,7 @@ __all__ = [
     "ScriptError",
     "SerializationError",
     "SpecValidationError",
+    "UnfinishedRun",
     "UnspecifiedDeploymentError",
     "UnspecifiedFlowError",
     "UpstreamTaskError",

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 import millrace.states as states
+from millrace import exceptions
 from millrace.engine.states import RunState
 from millrace.errors import InvalidInput, RunCancelled, RunCrashed, RunFailed, RunTimedOut
 from millrace.schema.fields import now, unchecked
@@ -104,3 +105,13 @@ def test_what_is_made_unchecked_is_what_pydantic_makes(kind: type[BaseModel]) ->
     again = unchecked(kind, **values)
     for name, value in vars(ours).items():
         assert name in values or not isinstance(value, list | dict | set) or vars(again)[name] is not value, name
+
+
+@pytest.mark.parametrize("name", ["Running", "Pending", "Scheduled", "Paused", "Cancelling", "Late"])
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_run_that_has_not_ended_has_no_result_and_has_not_failed(name: str, raises: bool) -> None:
+    state = getattr(states, name)()
+    for one in (state, State(type=state.type, name=name)):
+        with pytest.raises(exceptions.UnfinishedRun, match=f"the run is {name}: it has no result yet") as caught:
+            one.result(raise_on_failure=raises)
+        assert not isinstance(caught.value, RunFailed)

@@ -14,7 +14,7 @@ from millrace.client import locate, resuming
 from millrace.client.asynchronous import AsyncClient
 from millrace.client.synchronous import Client
 from millrace.client.unsent import unsent
-from millrace.errors import NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
+from millrace.errors import NotFound, RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, RunUnfinished
 from millrace.schema.artifacts import Artifact, ArtifactFilter, ArtifactQuery, ArtifactSort
 from millrace.schema.fields import id_of
 from millrace.schema.flows import IdCondition
@@ -71,7 +71,7 @@ def outcome(flow_run: FlowRun) -> RunError | None:
             return RunCancelled(f"{what}was cancelled: {message}")
         case StateType.CRASHED:
             return RunCrashed(f"{what}crashed: {message}")
-    return RunError(f"{what}is {flow_run.state_name}: it has not ended.")
+    return RunUnfinished(f"{what}is {flow_run.state_name}: it has not ended.")
 
 
 def stop_state(flow_run: FlowRun) -> StateCreate | None:

@@ -12,7 +12,7 @@ from millrace.engine import results
 from millrace.engine.alarms import Alarm
 from millrace.engine.interrupts import Stopped, Terminated
 from millrace.engine.tracebacks import own, text_of
-from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut
+from millrace.errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, RunUnfinished
 from millrace.schema.states import State, StateDetails, StateType
 
 
@@ -90,7 +90,7 @@ def result_of(
     if state.type is StateType.COMPLETED:
         return results.read(state, store=store, allow_pickle=allow_pickle)
     error = error or error_of(state)
-    if raise_on_failure:
+    if raise_on_failure or isinstance(error, RunUnfinished):
         raise own(error)
     return error
 
@@ -101,13 +101,15 @@ def error_of(state: State) -> RunError:
     Args:
         state: a state other than Completed.
     """
+    if not state.is_final():
+        said = f"{state.name} ({state.message})" if state.message else state.name
+        return RunUnfinished(f"the run is {said}: it has no result yet")
     text = state.message or f"the run is {state.name}"
     if state.name == "TimedOut":
         return RunTimedOut(text)
     kinds: dict[StateType, type[RunError]] = {
         StateType.CRASHED: RunCrashed,
         StateType.CANCELLED: RunCancelled,
-        StateType.CANCELLING: RunCancelled,
     }
     return kinds.get(state.type, RunFailed)(text)
 
