@@ -12,7 +12,7 @@ from millrace.schema.deployments import DeploymentScheduleCreate
 def Interval(
     interval: timedelta | float,
     /,
-    anchor_date: datetime | None = None,
+    anchor_date: datetime | str | None = None,
     timezone: str | None = None,
     active: bool = True,
     parameters: dict[str, Any] | None = None,
@@ -22,7 +22,7 @@ def Interval(
 
     Args:
         interval: a timedelta or a number of seconds.
-        anchor_date: one of the fires, from which all others are counted.
+        anchor_date: one of the fires, from which all others are counted: a datetime or its ISO text.
         timezone: an IANA name; whole days keep their local time there.
         active: whether it fires.
         parameters: over the deployment's parameters, for the runs of this schedule.

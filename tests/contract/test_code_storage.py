@@ -19,6 +19,7 @@ from millrace.deployments.found import found as found_in
 from millrace.errors import InvalidInput, MillraceError, PluginMissing, PullFailed
 from millrace.storage import GitRepository, LocalStorage, RemoteStorage, storage_of
 from millrace.storage import steps as pull_steps
+from millrace.storage.git import STEP
 from repositories import commit, git, s3, served
 
 TOKEN = "a-very-secret-token"
@@ -169,6 +170,11 @@ def test_a_place_that_is_not_there_says_so(
         ("git@example.org:team/flows.git", GitRepository),
         ("git+https://example.org/flows", GitRepository),
         ("file:///srv/flows.git", GitRepository),
+        ("/srv/flows.git", GitRepository),
+        ("/srv/flows/.git/", GitRepository),
+        ("flows.git", GitRepository),
+        (Path("flows.git"), GitRepository),
+        ("example.org:flows.git", GitRepository),
         ("/srv/flows", LocalStorage),
         ("file:///srv/flows", LocalStorage),
         ("local:///srv/flows", LocalStorage),
@@ -198,6 +204,30 @@ def test_a_missing_package_is_named(scheme: str, package: str, tmp_path: Path, m
 
 
 # -- git
+
+
+def test_a_path_that_ends_in_git_is_a_repository(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "shop.git"
+    git("clone", "-q", "--bare", str(repository), str(bare), at=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for given in (str(bare), "shop.git", "./shop.git", bare):
+        storage = storage_of(given)
+        assert storage.to_pull_step() == {STEP: {"repository": str(bare)}}
+        assert (storage.pull(tmp_path / "run") / "flows/etl.py").read_text() == FILES["flows/etl.py"]
+
+
+def test_a_directory_that_the_repository_has_not_is_named(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(PullFailed, match=r"has no directory 'nodir' at [0-9a-f]{12}\."):
+        GitRepository(f"file://{repository}", directories=["flows", "nodir"]).pull(tmp_path / "run")
+
+
+def test_an_entrypoint_stays_in_the_code_that_is_fetched(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("from millrace import flow\n\n@flow\ndef a():\n    pass\n")
+    for outside in (f"{tmp_path}/other.py:a", "../../../other.py:a", "flows/../../other.py:a"):
+        with pytest.raises(InvalidInput, match="leads out of the code"):
+            found_in(GitRepository(f"file://{repository}"), outside)
 
 
 def test_branches_tags_and_commits(repository: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ def here(n: int = 1, day: str = "monday") -> int:
     return n
 
 
+@flow
+def wanting(key: int) -> int:
+    return key
+
+
 # -- without a server
 
 
@@ -92,7 +98,8 @@ def test_the_ways_to_give_schedules() -> None:
     assert here.to_deployment("d").schedules == []
     short = {"cron": "@daily", "timezone": "Europe/Oslo", "active": False, "slug": "s", "parameters": {"n": 2}}
     long = {"schedule": {"cron": "@daily", "timezone": "Europe/Oslo"}, "active": False, "slug": "s"}
-    given = here.to_deployment("d", schedules=[short, {**long, "parameters": {"n": 2}}]).schedules
+    given = here.to_deployment("d", schedules=[short]).schedules
+    given += here.to_deployment("d", schedules=[{**long, "parameters": {"n": 2}}]).schedules
     assert given[0] == given[1] == Cron("@daily", "Europe/Oslo", active=False, slug="s", parameters={"n": 2})
     local = schedules_from(cron="0 9 * * *", timezone="Europe/Oslo")
     assert local[0].schedule.timezone == "Europe/Oslo"
@@ -123,11 +130,61 @@ def test_arguments_that_need_a_pool() -> None:
         serve(here.to_deployment("d", work_pool_name="p"))
 
 
+def test_what_is_no_deployment_is_refused_with_what_makes_one() -> None:
+    for do in (deploy, serve):
+        with pytest.raises(InvalidInput, match=rf"{do.__name__}\(\) takes deployments of flows: here\.to_deployment\("):
+            do(here)
+        with pytest.raises(InvalidInput, match=r"got 'here/d'"):
+            do("here/d")
+        with pytest.raises(InvalidInput, match=rf"one by one: {do.__name__}\(\*those\)"):
+            do([here.to_deployment("d")])
+        with pytest.raises(InvalidInput, match="Two of the deployments are 'here/d': one would replace the other"):
+            do(here.to_deployment("d"), here.to_deployment("d", cron="@daily"))
+    with pytest.raises(InvalidInput, match=r"<function .*> is no flow: only what @flow makes"):
+        RunnerDeployment.from_flow(lambda: 1, "d")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (None, "is a text, not None"),
+        (5, "is a text, not 5"),
+        ("", "is empty"),
+        ("a/b", "contains /"),
+        ("a\nb", "one line"),
+    ],
+)
+def test_names_that_cannot_be(name: Any, why: str) -> None:
+    for make in (here.to_deployment, partial(RunnerDeployment.from_flow, here)):
+        with pytest.raises(InvalidInput, match=why):
+            make(name)
+
+
+def test_a_name_is_what_was_written_and_of_a_file_its_stem() -> None:
+    assert [here.to_deployment(name).name for name in ("v1.2", "etl.py", "/srv/book.ipynb")] == ["v1.2", "etl", "book"]
+
+
+def test_schedules_of_one_slug_are_refused_where_they_are_given() -> None:
+    with pytest.raises(ScheduleError, match="Two of the schedules have the slug 's'"):
+        here.to_deployment("d", schedules=[Cron("@daily", slug="s"), {"interval": 60, "slug": "s"}])
+    assert len(here.to_deployment("d", schedules=[Cron("@daily"), Cron("@hourly", slug="s")]).schedules) == 2
+
+
+def test_triggers_are_checked_where_they_are_given() -> None:
+    with pytest.raises(ParameterError, match=r"'trigger 2' gives .* 'm', which the flow 'here' does not take"):
+        here.to_deployment("d", triggers=[{"expect": ["x"]}, {"expect": ["x"], "parameters": {"m": "{{ event.id }}"}}])
+    for wrong in ({"expect": ["x"]}, "x"):
+        with pytest.raises(InvalidInput, match=r"triggers cannot be .*they are a list"):
+            here.to_deployment("d", triggers=wrong)  # type: ignore[arg-type]
+    kept = here.to_deployment("d", triggers=[{"expect": ["x"], "parameters": {"n": "{{ event.id }}"}}])
+    assert len(kept.triggers) == 1
+
+
 def test_options_that_there_are_not() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         here.to_deployment("d", colour="red")  # type: ignore[call-arg]
     with pytest.raises(InvalidInput, match=r"no trigger.*\{'expect'"):
-        triggers.require(None, [5])
+        triggers.require([5])
     with pytest.raises(InvalidInput, match="say opposite things"):
         RunnerDeployment.from_flow(here, "d", paused=True, is_schedule_active=True)
     assert RunnerDeployment.from_flow(here, "d", is_schedule_active=False).paused is True
@@ -261,6 +318,29 @@ def test_deploying_again_says_what_changed(yard: Yard, capsys: pytest.CaptureFix
     assert "nothing changed" in said(cron="0 3 * * *", tags=["a", "b"])
     last = said(tags=["a"], parameters={"n": 2})
     assert "parameters" in last and "tags (without 'b')" in last and "schedules (without At 03:00" in last
+
+
+def test_deploying_again_says_that_triggers_changed(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for given in ([{"expect": ["a"]}], [{"expect": ["a"]}], [{"expect": ["b"]}], []):
+        here.deploy("triggered", work_pool_name=POOL, triggers=given, ignore_warnings=True)
+        told.append(" ".join(re.sub(r"[│┃|]", " ", capsys.readouterr().out).split()))
+    assert "changed" not in told[0] and "nothing changed" in told[1]
+    assert "changed: triggers" in told[2] and "changed: triggers" in told[3]
+
+
+def test_schedules_that_lack_a_parameter_are_warned_of(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    def asked(schedules: Any, parameters: dict[str, Any] | None = None) -> str:
+        one = RunnerDeployment.from_flow(wanting, "d", schedules=schedules, parameters=parameters)
+        deploy(one, work_pool_name=POOL)
+        said = capsys.readouterr()
+        return " ".join((said.out + said.err).split())
+
+    wanted = "wanting/d: its runs (every minute) will fail: the parameter 'key' has no default and no value. Give"
+    assert wanted in asked([Interval(60)])
+    assert "will fail" not in asked([Interval(60)], {"key": 1})
+    assert "will fail" not in asked([Interval(60, parameters={"key": 1})])
+    assert "will fail" not in asked([])
 
 
 def test_one_that_fails_does_not_stop_the_others(yard: Yard, unserved: str, capsys: pytest.CaptureFixture[str]) -> None:

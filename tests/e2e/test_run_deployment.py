@@ -63,6 +63,16 @@ def test_by_id_and_without_waiting(yard: Yard) -> None:
         assert run.state_type is StateType.SCHEDULED
 
 
+def test_a_time_may_be_an_iso_text(yard: Yard) -> None:
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
+    naive = due.astimezone().replace(tzinfo=None)
+    for given in (due, naive, due.isoformat(), naive.isoformat()):
+        assert run_deployment("job/d", timeout=0, scheduled_time=given).expected_start_time == due
+    for wrong in ("tomorrow", timedelta(hours=1)):
+        with pytest.raises(InvalidInput, match=r"scheduled_time .* is no moment: give a datetime"):
+            run_deployment("job/d", timeout=0, scheduled_time=wrong)  # type: ignore[arg-type]
+
+
 def test_a_time_out_returns_the_run_as_it_is(yard: Yard) -> None:
     began = time.monotonic()
     run = run_deployment("job/d", parameters={"seconds": 60}, timeout=4, poll_interval=0.2)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from millrace.deployments.timing import schedules_from
 from millrace.errors import ScheduleError
+from millrace.schedules import Interval
 from millrace.schema.schedules import (
     CronSchedule,
     IntervalSchedule,
@@ -44,6 +45,17 @@ def test_a_schedule_of_a_file_that_will_not_do_is_told_in_words(given: dict[str,
     assert "Value error" not in str(told.value) and "Extra inputs" not in str(told.value)
     with pytest.raises(ScheduleError, match="longer than 0 seconds"):
         interval(0)
+
+
+def test_an_anchor_may_be_an_iso_text() -> None:
+    anchor, text = datetime(2026, 1, 1, tzinfo=OSLO), "2026-01-01T00:00:00"
+    wanted = interval(600, anchor_date=anchor)
+    assert interval(600, anchor_date=text, timezone="Europe/Oslo") == wanted
+    assert Interval(600, anchor_date="2025-12-31T23:00:00Z", timezone="Europe/Oslo").schedule == wanted
+    assert schedules_from(interval=600, anchor_date=text, timezone="Europe/Oslo")[0].schedule == wanted
+    for wrong in ("soon", [5]):
+        with pytest.raises(ScheduleError, match=r"anchor_date: .*, not ['\[]"):
+            interval(600, anchor_date=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

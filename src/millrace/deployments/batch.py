@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from millrace import plugins, settings
 from millrace.client.handle import Id
+from millrace.deployments.deployment import RunnerDeployment
+from millrace.engine.deployable import Deployable
 from millrace.errors import InvalidInput, MillraceError, MissingWorkPool, NotFound
 from millrace.schema.pools import WorkerFilter, WorkerQuery, WorkerStatus, WorkerStatusCondition, WorkPool
 from millrace.suggestions import did_you_mean
-
-if TYPE_CHECKING:
-    from millrace.deployments.deployment import RunnerDeployment
-
 
 _OWN_POOL = "default"
 
@@ -53,13 +51,15 @@ def deploy(
         build: build the image, with the code in it; otherwise it is there already.
         push: push what was built.
         print_next_steps_message: say what to do next.
-        ignore_warnings: do not say that nobody works for the pool, nor which job variables it does not take.
+        ignore_warnings: do not say that nobody works for the pool, which job variables it does not take, nor which
+            schedules lack a parameter.
 
     Returns:
         The ids of those that were made.
 
     Raises:
-        InvalidInput: there is no such pool, the message lists those there are; it takes no image; or it needs one.
+        InvalidInput: there is no such pool, the message lists those there are; it takes no image, or it needs one; two
+            are of one flow and name.
         BuildFailed: the image could not be built.
         PushFailed: the image could not be pushed.
         NoEngine: no Docker Engine answers, and nothing else can take its place.
@@ -68,13 +68,13 @@ def deploy(
     Example:
         >>> deploy(etl.to_deployment("nightly", cron="0 3 * * *"), work_pool_name="default")  # doctest: +SKIP
     """
-    if not deployments:
-        raise InvalidInput("deploy() needs at least one deployment, as flow.to_deployment(…) makes it.")
+    require_deployments(deployments, "deploy")
     client = plugins.load("millrace.client.locate:connect")()
     wanted = [work_pool_name or one.work_pool_name or settings.current().work_pool for one in deployments]
     pools = {name: pool_of(client, name) for name in dict.fromkeys(wanted)}
     if not ignore_warnings:
         _warn_of_variables(deployments, [pools[name] for name in wanted])
+        warn_of_missing_values(deployments)
     placing = plugins.load("millrace.deployments.placement:Placement")(image, build, push)
     placing.place([(one, pools[name]) for one, name in zip(deployments, wanted, strict=True)])
     ids = Ids()
@@ -95,6 +95,33 @@ def deploy(
     if tell is not None:
         tell.table(wanted, made, problems, idle, next_steps=print_next_steps_message and bool(ids))
     return ids
+
+
+def require_deployments(given: Sequence[Any], what: str) -> None:
+    """Refuse what are no deployments, and two of one flow and name, of which one would replace the other.
+
+    Args:
+        given: as given.
+        what: the function they are given to.
+
+    Raises:
+        InvalidInput: the message says what to give.
+    """
+    if not given:
+        raise InvalidInput(f"{what}() needs at least one deployment, as flow.to_deployment(…) makes it.")
+    for one in given:
+        if isinstance(one, RunnerDeployment):
+            continue
+        if isinstance(one, Deployable):
+            raise InvalidInput(
+                f"{what}() takes deployments of flows: {one.fn.__name__}.to_deployment('name') makes one of the flow "
+                f"{one.name!r}."
+            )
+        hint = f" Give them one by one: {what}(*those)." if isinstance(one, list | tuple) else ""
+        raise InvalidInput(f"{what}() takes deployments, as flow.to_deployment('name') makes them; got {one!r}.{hint}")
+    names = [one.full_name for one in given]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidInput(f"Two of the deployments are {twice!r}: one would replace the other. Name one otherwise.")
 
 
 class _Told:
@@ -130,6 +157,24 @@ def _warn_of_variables(deployments: Sequence[RunnerDeployment], pools: Sequence[
     for deployment, pool in zip(deployments, pools, strict=True):
         if said := unknown(deployment.job_variables, pool):
             warn(f"{deployment.full_name}: {said}")
+
+
+def warn_of_missing_values(deployments: Sequence[RunnerDeployment]) -> None:
+    """Say which schedules start runs that can only fail, because a parameter without a default gets no value.
+
+    Args:
+        deployments: the deployments.
+    """
+    for one in deployments:
+        required = one.parameter_openapi_schema.get("required", [])
+        for schedule in one.schedules:
+            given = {**one.parameters, **schedule.parameters}
+            if missing := [name for name in required if name not in given]:
+                plugins.load("millrace.deployments.placement:warn")(
+                    f"{one.full_name}: its runs ({schedule.schedule.describe()}) will fail: the parameter "
+                    f"{missing[0]!r} has no default and no value. Give parameters={{{missing[0]!r}: …}}."
+                )
+                break
 
 
 def pool_of(client: Any, name: str) -> WorkPool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from millrace.errors import MillraceError
+from millrace.schema.automations import AutomationQuery
 from millrace.schema.deployments import Deployment
+from millrace.schema.fields import JsonObject
 from millrace.schema.queries import DeploymentQuery
 
 MANY = 200
@@ -27,7 +29,19 @@ _FIELDS = {
 }
 
 
-def stored(client: Any, *, names: Sequence[str] = (), ids: Sequence[UUID] = ()) -> dict[UUID, Deployment]:
+class Stored(NamedTuple):
+    """A deployment as the server has it.
+
+    Attributes:
+        deployment: the deployment.
+        triggers: the automations that run it, without what tells two alike ones apart.
+    """
+
+    deployment: Deployment
+    triggers: list[JsonObject]
+
+
+def stored(client: Any, *, names: Sequence[str] = (), ids: Sequence[UUID] = ()) -> dict[UUID, Stored]:
     """Deployments as the server has them, by id; none where they cannot be asked for.
 
     Args:
@@ -40,12 +54,34 @@ def stored(client: Any, *, names: Sequence[str] = (), ids: Sequence[UUID] = ()) 
         return {}
     try:
         query = DeploymentQuery.model_validate({"deployments": wanted, "limit": MANY})
-        return {one.id: one for one in client.read_deployments(query)}
+        found = client.read_deployments(query)
     except MillraceError:
         return {}
+    triggers = _triggers(client) if found else {}
+    return {one.id: Stored(one, triggers.get(str(one.id), [])) for one in found}
 
 
-def changed(id: UUID | None, were: Mapping[UUID, Deployment], are: Mapping[UUID, Deployment]) -> str:
+def _triggers(client: Any) -> dict[str, list[JsonObject]]:
+    """What the automations say, by the deployment that they run."""
+    try:
+        automations = client.read_automations(AutomationQuery(limit=MANY))
+    except MillraceError:  # a server without them
+        return {}
+    found: dict[str, list[JsonObject]] = {}
+    for one in automations:
+        said = _without_ids(one.model_dump(mode="json", exclude={"created", "updated"}))
+        for id in {str(id) for action in one.actions if (id := getattr(action, "deployment_id", None)) is not None}:
+            found.setdefault(id, []).append(said)
+    return found
+
+
+def _without_ids(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_ids(one) for key, one in value.items() if key != "id"}
+    return [_without_ids(one) for one in value] if isinstance(value, list) else value
+
+
+def changed(id: UUID | None, were: Mapping[UUID, Stored], are: Mapping[UUID, Stored]) -> str:
     """What is other than before; empty for a new one.
 
     Args:
@@ -59,10 +95,11 @@ def changed(id: UUID | None, were: Mapping[UUID, Deployment], are: Mapping[UUID,
     """
     if id is None or id not in were or id not in are:
         return ""
-    before, after = were[id], are[id]
+    before, after = were[id].deployment, are[id].deployment
     told = [word for name, word in _FIELDS.items() if getattr(before, name) != getattr(after, name)]
     told += _lists("tags", map(repr, before.tags), map(repr, after.tags))
     told += _lists("schedules", *([one.schedule.describe() for one in of.schedules] for of in (before, after)))
+    told += ["triggers"] if were[id].triggers != are[id].triggers else []
     return f"changed: {', '.join(told)}" if told else "nothing changed"
 
 

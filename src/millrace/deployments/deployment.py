@@ -14,6 +14,7 @@ from millrace.client.handle import Id
 from millrace.deployments import found, preflight, request, source
 from millrace.deployments import given as accepted
 from millrace.deployments import triggers as automations
+from millrace.engine.deployable import Deployable
 from millrace.entrypoints import EntrypointType, parse
 from millrace.errors import InvalidInput
 from millrace.schema.deployments import CatchUp, ConcurrencyLimitConfig, ConcurrencyOptions, DeploymentScheduleCreate
@@ -101,7 +102,7 @@ class RunnerDeployment(BaseModel):
         entrypoint_type: EntrypointType = EntrypointType.FILE_PATH,
         *,
         concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
-        anchor_date: datetime | None = None,
+        anchor_date: datetime | str | None = None,
         timezone: str | None = None,
         catch_up: CatchUp | None = None,
         labels: dict[str, bool | int | float | str] | None = None,
@@ -141,6 +142,8 @@ class RunnerDeployment(BaseModel):
             InvalidInput: two kinds of schedule, or an argument that does not fit.
         """
         options = {key: value for key, value in locals().items() if key not in ("cls", "flow", "name")}
+        if not isinstance(flow, Deployable):
+            raise InvalidInput(f"{flow!r} is no flow: only what @flow makes of a function can be deployed.")
         kind = accepted.entrypoint_type(options.pop("entrypoint_type"))
         return cls.configured(flow, name, source.of_flow(flow, kind), **options)
 
@@ -167,7 +170,7 @@ class RunnerDeployment(BaseModel):
         job_variables: dict[str, Any] | None = None,
         *,
         concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
-        anchor_date: datetime | None = None,
+        anchor_date: datetime | str | None = None,
         timezone: str | None = None,
         catch_up: CatchUp | None = None,
         labels: dict[str, bool | int | float | str] | None = None,
@@ -215,7 +218,7 @@ class RunnerDeployment(BaseModel):
         job_variables: dict[str, Any] | None = None,
         *,
         concurrency_limit: int | ConcurrencyLimitConfig | dict[str, Any] | None = None,
-        anchor_date: datetime | None = None,
+        anchor_date: datetime | str | None = None,
         timezone: str | None = None,
         catch_up: CatchUp | None = None,
         labels: dict[str, bool | int | float | str] | None = None,
@@ -378,7 +381,7 @@ class RunnerDeployment(BaseModel):
         request.check(self, pool, image)
         preflight.require(self.code)
         client = plugins.load("millrace.client.locate:connect")()
-        automations.require(client, self.triggers)
+        automations.require(self.triggers, self.parameter_openapi_schema, str(self.flow_name))
         id = request.send(client, self, pool, image)
         automations.declare(client, id, self.name, self.triggers)
         return Id(str(id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,9 @@ def pulled(directory: Path, entrypoint: str, steps: list[dict[str, Any]]) -> Fou
         steps: the pull steps.
     """
     parsed = entrypoints.parse(entrypoint)
+    location = os.path.normpath(parsed.location)
+    if parsed.kind != "module" and (location.startswith(os.pardir) or os.path.isabs(location)):
+        raise InvalidInput(f"The entrypoint {entrypoint!r} leads out of the code that runs fetch.")
     flow: Any = _flow(parsed, directory)
     version = _version(flow) if parsed.kind == "module" else source.of_file(directory / parsed.location)
     return Found(flow, source.Source(None, _written(parsed, flow), version, None, pull_steps=tuple(steps)))

@@ -9,16 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from millrace.deployments import triggers
 from millrace.deployments.timing import schedules_from
+from millrace.engine.declared import check_characters
 from millrace.engine.secrecy import refuse_values
 from millrace.engine.sent_values import named_values, sendable
 from millrace.entrypoints import EntrypointType
 from millrace.errors import InvalidInput, MissingFile, ParameterError
 from millrace.notebooks import parameters as checks
 from millrace.schema.deployments import ConcurrencyLimitConfig, ConcurrencyOptions
-from millrace.schema.fields import LONGEST_NAME, NAME_PATTERN, NO_NAME, JsonObject
-
-_BANNED = re.compile(r"[/%&><]")
+from millrace.schema.fields import NAME_PATTERN, NO_NAME, JsonObject
 
 
 def file_there(path: Path, entrypoint: str) -> None:
@@ -32,22 +32,19 @@ def file_there(path: Path, entrypoint: str) -> None:
         raise MissingFile(f"The entrypoint {entrypoint!r} leads to {path}, which is not a file.")
 
 
-def named(name: str) -> str:
+def named(name: Any) -> str:
     """The name of a deployment; a file name gives its stem.
 
     Args:
         name: as given.
     """
+    if not isinstance(name, str):
+        raise InvalidInput(f"The name of a deployment is a text, not {name!r}.")
     stem = Path(name).stem if name.endswith((".py", ".ipynb")) else name
-    if len(stem) > LONGEST_NAME:
-        raise InvalidInput(
-            f"{name[:40] + '…'!r} cannot be the name of a deployment: it has {len(stem)} characters, and at most "
-            f"{LONGEST_NAME} fit."
-        )
-    if not stem or _BANNED.search(stem):
-        raise InvalidInput(
-            f"{name!r} cannot be the name of a deployment: it must not be empty or hold any of / % & > <."
-        )
+    try:
+        check_characters(stem)
+    except ValueError as error:
+        raise InvalidInput(f"{name!r:.100} cannot be the name of a deployment: {error}.") from None
     return stem
 
 
@@ -192,6 +189,7 @@ def fields(
     _fits_a_path(given.get("work_pool_name"), "work pool")
     _fits_a_path(given.get("work_queue_name"), "work queue")
     values = checked(schema, given.pop("parameters", {}), flow_name)
+    triggers.require(given.get("triggers", ()), schema, flow_name)
     known = {key: own[key] for key in _SAID if own[key] is not None and key not in given}
     return {
         **given,

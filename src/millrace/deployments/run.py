@@ -88,7 +88,7 @@ def run_deployment(
     name: str | UUID,
     client: Any = None,
     parameters: dict[str, Any] | None = None,
-    scheduled_time: datetime | None = None,
+    scheduled_time: datetime | str | None = None,
     flow_run_name: str | None = None,
     timeout: float | None = None,
     poll_interval: float = 5,
@@ -105,7 +105,8 @@ def run_deployment(
         client: a client to use instead of this process's own.
         parameters: over the deployment's. Futures and states of tasks in them are waited for and replaced by what they
             stand for; the graph shows where the values came from.
-        scheduled_time: when it is to start; now when not given.
+        scheduled_time: when it is to start, as a datetime or its ISO text; now when not given. Without a zone it is
+            the wall clock of this machine.
         flow_run_name: a name for the run.
         timeout: seconds to wait; 0 returns at once, None waits until it has ended. The run is returned either way.
         poll_interval: seconds between two looks, at most.
@@ -120,7 +121,7 @@ def run_deployment(
 
     Raises:
         MissingDeployment: there is none of this name; the message names similar ones.
-        InvalidInput: the time-out is negative.
+        InvalidInput: the time-out is negative, or the scheduled time no moment.
         ParameterError: a value has no form in JSON (NaN and infinity have none); it is named.
 
     Example:
@@ -128,6 +129,7 @@ def run_deployment(
         'Scheduled'
     """
     _check(timeout, poll_interval)
+    due = _moment(scheduled_time)
     named_values(parameters, f"the deployment {str(name)!r}")
     client = client or plugins.load("millrace.client.locate:connect")()
     deployment = found(client, name)
@@ -137,7 +139,7 @@ def run_deployment(
     if as_subflow and _within():
         flow = client.read_flow(deployment.flow_id)
         task_run_id = client.create_task_run(_link(deployment, f"{flow.name}/{deployment.name}", needs)).id
-    body = _body(given, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
+    body = _body(given, due, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
     body = body.model_copy(update={"parent_task_run_id": task_run_id})
     flow_run = client.create_flow_run_from_deployment(deployment.id, body)
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -156,7 +158,7 @@ async def arun_deployment(
     name: str | UUID,
     client: Any = None,
     parameters: dict[str, Any] | None = None,
-    scheduled_time: datetime | None = None,
+    scheduled_time: datetime | str | None = None,
     flow_run_name: str | None = None,
     timeout: float | None = None,
     poll_interval: float = 5,
@@ -186,6 +188,7 @@ async def arun_deployment(
         The run as it is at the end, or when the time is over.
     """
     _check(timeout, poll_interval)
+    due = _moment(scheduled_time)
     named_values(parameters, f"the deployment {str(name)!r}")
     client = client or await plugins.load("millrace.client.locate:aconnect")()
     deployment = await afound(client, name)
@@ -198,7 +201,7 @@ async def arun_deployment(
     if as_subflow and _within():
         flow = await client.read_flow(deployment.flow_id)
         task_run_id = (await client.create_task_run(_link(deployment, f"{flow.name}/{deployment.name}", needs))).id
-    body = _body(given, scheduled_time, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
+    body = _body(given, due, flow_run_name, tags, idempotency_key, work_queue_name, job_variables)
     body = body.model_copy(update={"parent_task_run_id": task_run_id})
     flow_run = await client.create_flow_run_from_deployment(deployment.id, body)
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -218,6 +221,19 @@ def _check(timeout: float | None, poll_interval: float) -> None:
         raise InvalidInput(f"timeout cannot be negative, but is {timeout:g}. Give 0 to return at once, None to wait.")
     if poll_interval <= 0:
         raise InvalidInput(f"poll_interval must be more than 0 seconds, not {poll_interval:g}.")
+
+
+def _moment(given: datetime | str | None) -> datetime:
+    if given is None:
+        return now()
+    try:
+        found = datetime.fromisoformat(given) if isinstance(given, str) else given
+        return found if found.tzinfo is not None else found.astimezone()  # the wall clock of whoever wrote it
+    except (ValueError, AttributeError):
+        raise InvalidInput(
+            f"scheduled_time {given!r} is no moment: give a datetime, or its text as in '2026-11-21T18:00' (local) or "
+            "'2026-11-21T17:00Z'."
+        ) from None
 
 
 def _wait(flow_run: FlowRun, deadline: float | None, pause: float) -> float | None:
@@ -350,7 +366,7 @@ def _link(deployment: Deployment, name: str, needs: Dependencies) -> TaskRunCrea
 
 def _body(
     parameters: JsonObject,
-    scheduled_time: datetime | None,
+    due: datetime,
     name: str | None,
     tags: Iterable[str] | None,
     idempotency_key: str | None,
@@ -358,10 +374,8 @@ def _body(
     job_variables: dict[str, Any] | None,
 ) -> DeploymentFlowRunCreate:
     fields: JsonObject = {"name": name} if name else {}
-    if scheduled_time is not None and scheduled_time.tzinfo is None:
-        scheduled_time = scheduled_time.astimezone()  # a naive time is the wall clock of whoever wrote it
     return DeploymentFlowRunCreate(
-        state=scheduled(scheduled_time or now()),
+        state=scheduled(due),
         parameters=parameters,
         tags=tag_list(tags),
         idempotency_key=idempotency_key,

@@ -11,6 +11,7 @@ from uuid import UUID
 from rich.markup import escape
 
 from millrace import plugins
+from millrace.deployments.batch import require_deployments, warn_of_missing_values
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.deployments.screen import screen
 from millrace.errors import InvalidInput, MillraceError
@@ -170,14 +171,14 @@ def serve(
         >>> handle = serve(etl.to_deployment("here", interval=60))  # doctest: +SKIP
         >>> handle.stop()  # doctest: +SKIP
     """
-    if not deployments:
-        raise InvalidInput("serve() needs at least one deployment, as flow.to_deployment(…) makes it.")
+    require_deployments(deployments, "serve")
     for one in deployments:
         if one.work_pool_name:
             raise InvalidInput(
                 f"The deployment {one.full_name!r} belongs to the pool {one.work_pool_name!r}, whose workers run it. "
                 "Leave work_pool_name out to serve it, or use deploy()."
             )
+    warn_of_missing_values(deployments)
     client = plugins.load("millrace.client.locate:connect")()
     ids: list[UUID] = [one.apply() for one in deployments]
     names = [one.full_name for one in deployments]

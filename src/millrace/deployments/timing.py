@@ -24,7 +24,7 @@ def schedules_from(
     schedule: Any = None,
     schedules: Iterable[Any] | None = None,
     *,
-    anchor_date: datetime | None = None,
+    anchor_date: datetime | str | None = None,
     timezone: str | None = None,
 ) -> list[DeploymentScheduleCreate]:
     """The schedules that one of five arguments describes; none where none is given.
@@ -65,7 +65,14 @@ def schedules_from(
     for name, make in makers.items():
         if five[name] is not None:
             return [DeploymentScheduleCreate(schedule=make(value)) for value in _several(five[name])]
-    return [_one(value) for value in ([schedule] if schedule is not None else schedules or [])]
+    return _told_apart([_one(value) for value in ([schedule] if schedule is not None else schedules or [])])
+
+
+def _told_apart(found: list[DeploymentScheduleCreate]) -> list[DeploymentScheduleCreate]:
+    slugs = [one.slug for one in found if one.slug is not None]
+    if twice := next((slug for slug in slugs if slugs.count(slug) > 1), None):
+        raise ScheduleError(f"Two of the schedules have the slug {twice!r}. Give each its own, or none.")
+    return found
 
 
 def _of_mapping(given: dict[str, Any]) -> DeploymentScheduleCreate:

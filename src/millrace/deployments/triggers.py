@@ -8,28 +8,49 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from millrace.errors import InvalidInput, NotFound, NotSupported
+from millrace.errors import InvalidInput, NotFound, NotSupported, ParameterError
 from millrace.schema.automations import AutomationCreate
 from millrace.schema.fields import JsonObject
 from millrace.schema.triggers import kind_of, strange
+from millrace.suggestions import did_you_mean
 
 OWNER = "prefect.deployment."
 _OF_THE_AUTOMATION = ("name", "description", "enabled")
 _OF_THE_RUN = ("parameters", "job_variables", "schedule_after")
 
 
-def require(client: Any, triggers: Sequence[Any]) -> None:
+def require(triggers: Sequence[Any], schema: JsonObject | None = None, flow_name: str = "", first: int = 1) -> None:
     """Refuse triggers that nobody could pull, before anything is made.
 
     Args:
-        client: the client.
         triggers: as given.
+        schema: the parameters of the flow; None: they are not looked at.
+        flow_name: for messages.
+        first: the number of the first, for messages.
 
     Raises:
         InvalidInput: one is no trigger, or cannot work.
     """
-    for number, trigger in enumerate(triggers, 1):
-        automation(trigger, UUID(int=0), f"trigger {number}")
+    if isinstance(triggers, str | Mapping) or not isinstance(triggers, Sequence):
+        raise InvalidInput(
+            f"triggers cannot be {triggers!r}: they are a list, such as triggers=[{{'expect': ['order.arrived']}}]."
+        )
+    for number, trigger in enumerate(triggers, first):
+        made = automation(trigger, UUID(int=0), f"trigger {number}")
+        if schema is not None:
+            _taken(made, schema, flow_name)
+
+
+def _taken(made: AutomationCreate, schema: JsonObject, flow_name: str) -> None:
+    known = schema.get("properties") or {}
+    for action in made.actions:
+        for name in getattr(action, "parameters", None) or {}:
+            if name not in known:
+                hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}."
+                raise ParameterError(
+                    f"The trigger {made.name!r} gives the parameter {name!r}, which the flow {flow_name!r} does not "
+                    f"take.{hint}"
+                )
 
 
 def declare(client: Any, deployment_id: UUID, name: str, triggers: Sequence[Any]) -> None:

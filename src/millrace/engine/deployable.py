@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from millrace import entrypoints, plugins
-from millrace.engine.declared import check_characters
 from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError
 from millrace.schema.deployments import CatchUp, ConcurrencyLimitConfig
@@ -46,7 +45,7 @@ class Deployable:
         entrypoint_type: EntrypointType = EntrypointType.FILE_PATH,
         *,
         schedule: Any = None,
-        anchor_date: datetime.datetime | None = None,
+        anchor_date: datetime.datetime | str | None = None,
         timezone: str | None = None,
         catch_up: CatchUp | None = None,
         labels: dict[str, bool | int | float | str] | None = None,
@@ -89,7 +88,6 @@ class Deployable:
             >>> etl.to_deployment("nightly", cron="0 3 * * *", parameters={"n": 5})  # doctest: +SKIP
         """
         options = {key: value for key, value in locals().items() if key not in ("self", "name")}
-        check_characters(name)
         make = plugins.load(_DEPLOYMENT)
         if self._storage is None:
             return make.from_flow(self, name, **options)
@@ -122,7 +120,7 @@ class Deployable:
         ignore_warnings: bool = False,
         *,
         schedule: Any = None,
-        anchor_date: datetime.datetime | None = None,
+        anchor_date: datetime.datetime | str | None = None,
         timezone: str | None = None,
         catch_up: CatchUp | None = None,
         labels: dict[str, bool | int | float | str] | None = None,
@@ -203,7 +201,7 @@ class Deployable:
         entrypoint_type: EntrypointType = EntrypointType.FILE_PATH,
         *,
         schedule: Any = None,
-        anchor_date: datetime.datetime | None = None,
+        anchor_date: datetime.datetime | str | None = None,
         timezone: str | None = None,
         catch_up: CatchUp | None = None,
         labels: dict[str, bool | int | float | str] | None = None,
@@ -243,7 +241,7 @@ class Deployable:
         """
         here = ("self", "name", "pause_on_shutdown", "print_starting_message", "limit", "webserver", "global_limit")
         options = {key: value for key, value in locals().items() if key not in (*here, "here")}
-        called = Path(name).stem if name else self.name
+        called = self.name if name is None else name
         return plugins.load("millrace.deployments.serve:serve")(
             self.to_deployment(called, concurrency_limit=global_limit, **options),
             pause_on_shutdown=pause_on_shutdown,

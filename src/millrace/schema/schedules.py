@@ -294,13 +294,13 @@ Schedule: TypeAlias = Annotated[
 
 
 def interval(
-    every: timedelta | float, anchor_date: datetime | None = None, timezone: str | None = None
+    every: timedelta | float, anchor_date: datetime | str | None = None, timezone: str | None = None
 ) -> IntervalSchedule:
     """A schedule that fires every so often.
 
     Args:
         every: a timedelta or a number of seconds.
-        anchor_date: one of the fires; see `IntervalSchedule`.
+        anchor_date: one of the fires, or its ISO text; see `IntervalSchedule`.
         timezone: an IANA name; where it is not given, that of `anchor_date`.
 
     Raises:
@@ -310,7 +310,7 @@ def interval(
         >>> interval(10).describe()
         'every 10 seconds'
     """
-    if timezone is None and anchor_date is not None and isinstance(anchor_date.tzinfo, ZoneInfo):
+    if timezone is None and isinstance(anchor_date, datetime) and isinstance(anchor_date.tzinfo, ZoneInfo):
         timezone = anchor_date.tzinfo.key
     given = {} if anchor_date is None else {"anchor_date": anchor_date}
     return _made(lambda: IntervalSchedule.model_validate({"interval": every, "timezone": timezone, **given}))

@@ -166,6 +166,8 @@ class GitRepository:
             git.run("checkout", "--quiet", "--detach", commit, at=place)
         except PullFailed as error:
             raise PullFailed(f"The repository {self.url} has no commit {commit}. {error}") from None
+        if absent := [one for one in self.directories if not (place / one).is_dir()]:
+            raise PullFailed(f"The repository {self.url} has no directory {absent[0]!r} at {commit[:12]}.")
         if self.include_submodules:
             git.run("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1", at=place)
 

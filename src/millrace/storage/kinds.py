@@ -33,8 +33,8 @@ def storage_of(source: str | Path | CodeStorage) -> CodeStorage:
     """The storage that a user means.
 
     Args:
-        source: a directory; the URL of a git repository, which ends in `.git` or begins with `git://`, `ssh://` or
-            `user@host:`; the URL of an object store such as `s3://bucket/folder`; or a storage object.
+        source: a directory; a git repository: a path or URL that ends in `.git`, or a URL that begins with `git://`,
+            `ssh://` or `user@host:`; the URL of an object store such as `s3://bucket/folder`; or a storage object.
 
     Raises:
         InvalidInput: nothing reads such a URL.
@@ -44,7 +44,7 @@ def storage_of(source: str | Path | CodeStorage) -> CodeStorage:
         GitRepository('https://example.org/team/flows.git')
     """
     if isinstance(source, Path):
-        return LocalStorage(source)
+        return _at_path(str(source))
     if not isinstance(source, str):
         if isinstance(source, CodeStorage):
             return source
@@ -53,7 +53,7 @@ def storage_of(source: str | Path | CodeStorage) -> CodeStorage:
         )
     scheme = _SCHEME.match(source)
     if scheme is None:
-        return GitRepository(source) if _SCP.fullmatch(source) else LocalStorage(source)
+        return GitRepository(source) if _SCP.fullmatch(source) else _at_path(source)
     kind = scheme[1].lower()
     bare = source.partition("?")[0].partition("#")[0].rstrip("/")
     if kind in ("git", "ssh") or kind.startswith("git+") or bare.endswith(".git"):
@@ -65,6 +65,12 @@ def storage_of(source: str | Path | CodeStorage) -> CodeStorage:
             f"{source!r} is not known as a git repository: end its URL in .git, or use GitRepository(…)."
         )
     return RemoteStorage(source)
+
+
+def _at_path(path: str) -> CodeStorage:
+    if not path.rstrip("/").endswith(".git"):
+        return LocalStorage(path)
+    return GitRepository(path if ":" in path.partition("/")[0] else str(Path(path).expanduser().absolute()))
 
 
 def pulled_for_now(storage: CodeStorage) -> Path:
