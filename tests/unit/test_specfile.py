@@ -445,7 +445,7 @@ _VALUES = st.recursive(
     max_leaves=8,
 )
 _ZONES = st.sampled_from([None, "UTC", "Europe/Oslo", "America/Chicago"])
-_PARAMETERS = st.sampled_from(["n", "day", "more"])
+_NAMED = st.sampled_from(["n", "day", "more"])
 _SLUGS = st.none() | st.text("abc", min_size=1, max_size=4)
 _SCHEDULES = st.one_of(
     st.builds(
@@ -505,7 +505,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 st.fixed_dictionaries(
                     {"expect": st.lists(_TEXT, min_size=1, max_size=2)},
                     optional={
-                        "parameters": st.dictionaries(_PARAMETERS, _VALUES, max_size=2),
+                        "parameters": st.dictionaries(_NAMED, _VALUES, max_size=2),
                         "match": st.just({"x": "{{"}),
                     },
                 ),
@@ -515,8 +515,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ),
     elsewhere=st.booleans(),
 )
-@example(name="\x85", options={}, elsewhere=False)
-@example(name="a\u2028b", options={}, elsewhere=False)
+@example(name="d", options={"version": "\x85"}, elsewhere=False)
+@example(name="d", options={"tags": ["a\u2028b"]}, elsewhere=False)
 def test_a_deployment_becomes_yaml_and_comes_back(
     shelf: Path, name: str, options: dict[str, Any], elsewhere: bool
 ) -> None:
