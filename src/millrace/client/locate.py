@@ -136,6 +136,8 @@ async def aconnect() -> AsyncClient:
     if known is None or known[0] != wanted or not _runs(known[1].endpoint):
         # The door to plain calls: the start waits for a process.
         known = (wanted, AsyncClient(await asyncio.to_thread(locate)))
+        for over in [one for one in _of_loops if one.is_closed()]:
+            del _of_loops[over]  # its connections hold it, and so nobody else would ever forget them
         _of_loops[loop] = known
     return known[1]
 
