@@ -24,9 +24,11 @@ from millrace import (
     FlowRunContext,
     InlineTaskRunner,
     ProcessPoolTaskRunner,
+    Secret,
     TaskRunContext,
     ThreadPoolTaskRunner,
     as_completed,
+    concurrency,
     flow,
     get_run_logger,
     runtime,
@@ -479,6 +481,27 @@ def test_the_contexts_are_there(runner: TaskRunner, client: Client) -> None:
     assert found == (run.id, "looking", {"n": 3}, "of 3", {"x": 3, "y": 5}, "looks")
     (recorded,) = task_runs(client, run)
     assert set(recorded.tags) == {"own", "outer"}
+
+
+def test_secrets_and_slots_are_there(runner: TaskRunner, client: Client) -> None:
+    database = f"database-{kind_of(runner)}"
+    client.create_limit(name=database, limit=1)
+    Secret("hunter22").save("db", overwrite=True)
+
+    @task(log_prints=True)
+    def connects(loaded: Secret, named: Secret) -> list[str]:
+        with concurrency(database):
+            print(f"with {loaded.get()}")
+            return [loaded.get(), named.get()]
+
+    @flow(task_runner=runner)
+    def job() -> list[str]:
+        return connects.submit(Secret.load("db"), Secret.named("db")).result()
+
+    assert job() == ["hunter22", "hunter22"]
+    recorder().flush(10, logs=True)
+    said = [log.message for log in client.read_logs(limit=200) if log.message.startswith("with ")]
+    assert said and not any("hunter" in message for message in said)
 
 
 def test_states_on_the_server(runner: TaskRunner, client: Client) -> None:

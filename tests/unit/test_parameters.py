@@ -206,6 +206,7 @@ def test_only_fields_are_filled() -> None:
 
     assert filled("{x:03d} {x:%} {y:>3}", {"x": 1}) == "001 100.000000% {y:>3}"
     assert filled("{x:nonsense}", {"x": 1}) == "{x:nonsense}"
+    assert filled("{x:>1000000000}", {"x": 1}) == "{x:>1000000000}"
     assert filled("{s} {s.token} {s!r} {} {{x}} {y}", {"s": Secret(), "x": 1}) == "shown {s.token} {s!r} {} {1} {y}"
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
+_WIDEST = 1000
+"""A field that is wider than any name is not filled: a typing error could ask for a text of gigabytes."""
 
 
 def filled(template: str, values: Mapping[str, Any]) -> str:
@@ -26,6 +28,8 @@ def filled(template: str, values: Mapping[str, Any]) -> str:
         if match[1] not in values:
             return match[0]
         try:
+            if any(int(number) > _WIDEST for number in re.findall(r"\d+", match[2] or "")):
+                return match[0]
             return format(values[match[1]], match[2]) if match[2] else str(values[match[1]])
         except (TypeError, ValueError):
             return match[0]

@@ -238,7 +238,7 @@ class Secret:
             raise InvalidInput(
                 "A secret that was not saved does not leave its process. Save it first: secret.save('NAME')."
             )
-        return Secret.named, (self._name,)
+        return _named, (self._name,)
 
     @property
     def reference(self) -> str:
@@ -309,3 +309,8 @@ def saved(client: Client) -> list[BlockDocument]:
         found += page
         if len(page) < 200:
             return found
+
+
+def _named(name: str) -> Secret:
+    # what is pickled must be a function of a module: of a method of the class cloudpickle sends a copy
+    return Secret.named(name)

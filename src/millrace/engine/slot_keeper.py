@@ -14,15 +14,13 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from millrace.client.synchronous import Client
 from millrace.engine.context import FlowRunContext, TaskRunContext, run_thread
 from millrace.engine.loggers import get_run_logger
 from millrace.errors import MillraceError, NotFound, ServerUnavailable, SlotsLost
-
-if TYPE_CHECKING:
-    from millrace.client.synchronous import Client
 
 PATIENCE = 5.0
 PART = 3
@@ -150,7 +148,7 @@ def _say(held: HeldSlots, what: str, error: MillraceError, level: int) -> None:
 
 def hasty(client: Client) -> Client:
     """A client on the same connections that does not try for long: what it does not do, the end of the lease does."""
-    return type(client)(client.endpoint, lease=None, patience=PATIENCE, pool=client.pool)
+    return Client(client.endpoint, lease=None, patience=PATIENCE, pool=client.pool)
 
 
 def give_back(client: Client, lease_id: UUID) -> None:
