@@ -37,7 +37,7 @@ from millrace.schema.queries import DeploymentQuery, FlowRunQuery
 from millrace.schema.runs import DeploymentFlowRunCreate
 from millrace.schema.schedules import CronSchedule, IntervalSchedule
 from millrace.server import scheduler
-from millrace.store import counters, deployments, flow_runs, leases, pools, queues, workers
+from millrace.store import counters, deployments, flow_runs, flows, leases, pools, queues, workers
 from millrace.store.database import Database
 
 
@@ -593,3 +593,18 @@ def test_a_schedule_faster_than_runs_is_refused(db: Database) -> None:
         again(db, deployment, schedules=[made.every(0.5)])
     with pytest.raises(ScheduleError, match="at least 1 second"):
         db.write(lambda tx: deployments.add_schedules(tx, deployment.id, [made.every(0.25)]))
+
+
+def test_a_name_that_is_not_there_is_answered_with_those_most_like_it(db: Database, clock: Clock) -> None:
+    made.pool(db)
+    made.deployment(db, made.flow(db).id, name="nightly")
+    for find, meant in (
+        (lambda tx: deployments.by_name(tx, "elt", "nightly"), "etl/nightly"),
+        (lambda tx: flows.by_name(tx, "elt"), "etl"),
+        (lambda tx: pools.read(tx, "defualt"), "default"),
+        (lambda tx: queues.by_name(tx, "default", "defalt"), "default"),
+    ):
+        with pytest.raises(NotFound, match=rf"\. Did you mean '{meant}'\?"):
+            db.read(find)
+    with pytest.raises(NotFound, match=r"'x'\. There are: default\."):
+        db.read(lambda tx: pools.read(tx, "x"))
