@@ -105,6 +105,20 @@ def test_what_cannot_be_serialized_names_type_owner_and_remedy() -> None:
         written(serializer("json"), loop, "this")
 
 
+def test_a_serializer_that_gives_no_bytes_is_named() -> None:
+    class Texts(Shouting):
+        type: ClassVar[str] = "texts"
+
+        def dumps(self, value: Any) -> bytes:
+            return "a text"  # type: ignore[return-value]
+
+    for how in (Texts(), CompressedSerializer(Texts())):
+        with pytest.raises(
+            SerializationError, match=r"cannot be stored as .*: its dumps\(\) gave str, not bytes\. Ret"
+        ):
+            written(how, 1, "the flow 'etl'")
+
+
 def test_pickles_keep_what_a_notebook_defines() -> None:
     how = serializer("pickle")
     assert how.loads(how.dumps(lambda x: x + 1))(2) == 3

@@ -136,7 +136,7 @@ class CompressedSerializer(Serializer):
 
     def dumps(self, value: Any) -> bytes:
         """A value compressed, in base64."""
-        compressed = plugins.load(f"{self.compressionlib}:compress")(self.serializer.dumps(value))
+        compressed = plugins.load(f"{self.compressionlib}:compress")(_bytes(self.serializer, value))
         return base64.encodebytes(compressed)
 
     def unpacked(self, blob: bytes) -> bytes:
@@ -228,6 +228,17 @@ def of_description(said: Any) -> Serializer:
     return serializer(kind)
 
 
+class _NoBytes(Exception):
+    """A serializer of somebody's own gave something else."""
+
+
+def _bytes(how: Serializer, value: Any) -> bytes:
+    blob = how.dumps(value)
+    if not isinstance(blob, bytes):
+        raise _NoBytes(f"its dumps() gave {type(blob).__name__}, not bytes")
+    return blob
+
+
 def written(how: Serializer, value: Any, of: str) -> bytes:
     """A value as bytes.
 
@@ -240,11 +251,13 @@ def written(how: Serializer, value: Any, of: str) -> bytes:
         SerializationError: it cannot be serialized so; the message says what can be done.
     """
     try:
-        return how.dumps(value)
+        return _bytes(how, value)
     except RecursionError:
         reason = "it contains itself, or is nested too deeply"
     except Exception as error:
-        reason = str(error) if isinstance(error, encoding.Unencodable) else f"{type(error).__name__}: {error}"
+        reason = (
+            str(error) if isinstance(error, encoding.Unencodable | _NoBytes) else f"{type(error).__name__}: {error}"
+        )
     other = "" if how.executes else ", ask for pickles with result_serializer='pickle'"
     failure = SerializationError(
         f"the result of {of}, of type {type(value).__name__}, cannot be stored as {how.described()['type']}: {reason}. "
