@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from boxes import POOL, WAIT, Boxes, open_boxes
 
+from millrace.errors import InvalidInput
 from millrace.schema.states import SetState, StateType, named
 from promises import CANCELLED_WITHIN, Promise
 
@@ -71,10 +72,16 @@ def test_too_much_memory_an_exit_and_a_missing_image_are_told_apart(boxes: Boxes
     nowhere = boxes.deployment(
         "@flow\ndef job():\n    pass\n", name="nowhere", job_variables={"image": "127.0.0.1:9/no/such:image"}
     )
+    refused = boxes.deployment(
+        "@flow\ndef job():\n    pass\n", name="refused", job_variables={"container_create_kwargs": {"nope": 1}}
+    )
+    with pytest.raises(InvalidInput, match="mem_limit"):
+        boxes.deployment("@flow\ndef job():\n    pass\n", name="size", job_variables={"mem_limit": "lots"})
     boxes.start_worker(pool=POOL)
-    runs = [boxes.run(one) for one in (hungry, leaves, nowhere)]
-    first, second, third = (boxes.wait(run, seconds=WAIT).state for run in runs)
-    assert first is not None and second is not None and third is not None
+    runs = [boxes.run(one) for one in (hungry, leaves, nowhere, refused)]
+    first, second, third, fourth = (boxes.wait(run, seconds=WAIT).state for run in runs)
+    assert first is not None and second is not None and third is not None and fourth is not None
+    assert fourth.type is StateType.CRASHED and "could not be started: TypeError: " in str(fourth.message)
     assert first.type is StateType.CRASHED and "limit of 200 MiB of memory (exit code 137)" in str(first.message)
     assert second.type is StateType.CRASHED and "exited with code 3" in str(second.message)
     assert third.type is StateType.CRASHED and "'127.0.0.1:9/no/such:image' could not be pulled" in str(third.message)

@@ -94,6 +94,15 @@ def test_a_missing_working_directory_is_said(staffed: Yard) -> None:
     assert run.state_type is StateType.CRASHED and "/no/such/place" in run.state.message
 
 
+def test_a_command_that_cannot_be_read_is_said(staffed: Yard) -> None:
+    deployment = staffed.deployment(SUM, job_variables={"command": 'python "'}, work_pool_name="yard")
+    run = staffed.wait(staffed.run(deployment))
+    assert run.state is not None and (run.state.name, run.state.message) == (
+        "Crashed",
+        "The run could not be started: ValueError: No closing quotation",
+    )
+
+
 def test_env_and_command_of_a_job(staffed: Yard) -> None:
     text = "@flow\ndef job():\n    note('begin', colour=os.environ.get('COLOUR'))\n"
     variables = {"env": {"COLOUR": "green"}, "command": "python -m millrace.workers.child"}

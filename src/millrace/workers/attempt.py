@@ -61,7 +61,7 @@ class Attempt:
     def _run(self) -> None:
         try:
             execution = self._start()
-        except (MillraceError, OSError) as error:
+        except Exception as error:  # of a library too, which refuses a value in its own words
             self.ended = True
             self._not_started(error)
         else:
@@ -70,11 +70,12 @@ class Attempt:
             self._on_end(self)
 
     def _not_started(self, error: Exception) -> None:
-        log.warning("Run %s could not be started: %s", self.job.flow_run_name, error)
+        why = str(error) if isinstance(error, MillraceError | OSError) else f"{type(error).__name__}: {error}"
+        log.warning("Run %s could not be started: %s", self.job.flow_run_name, why)
         if not self._lost:
             client = self._client.with_lease(self.job.lease) if self.job.lease else self._client
             with contextlib.suppress(MillraceError):
-                propose(client, self.job, named("Crashed", f"The run could not be started: {error}"))
+                propose(client, self.job, named("Crashed", f"The run could not be started: {why}"))
         self.job.forget()
 
     def cancel(self) -> None:

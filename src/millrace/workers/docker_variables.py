@@ -10,6 +10,8 @@ from millrace.schema.fields import Model
 from millrace.workers.variables import Environment
 
 IMAGE = "millrace:latest"
+_SIZE = "^[0-9]+([.][0-9]+)?([bkmgtBKMGT][bB]?)?$"
+"""A size in bytes as the engine's library reads it."""
 
 
 class DockerVariables(Model):
@@ -47,8 +49,12 @@ class DockerVariables(Model):
         default_factory=list, title="Networks", description="Networks of the engine to connect the container to."
     )
     network_mode: str | None = Field(None, title="Network Mode", description="Such as bridge or host.")
-    mem_limit: str | None = Field(None, title="Memory Limit", description="Such as 512m or 2g; more is killed.")
-    memswap_limit: str | None = Field(None, title="Memory and Swap Limit", description="Memory and swap together.")
+    mem_limit: str | None = Field(
+        None, title="Memory Limit", description="Such as 512m or 2g; more is killed.", pattern=_SIZE
+    )
+    memswap_limit: str | None = Field(
+        None, title="Memory and Swap Limit", description="Memory and swap together; -1: any.", pattern=f"{_SIZE}|^-1$"
+    )
     cpus: float | None = Field(None, gt=0, title="CPUs", description="How many processors it may use, such as 1.5.")
     privileged: bool = Field(False, title="Privileged", description="Give it the rights of the host.")
     user: str | None = Field(None, title="User", description="The user, as uid:gid or name; unset: the image's.")
