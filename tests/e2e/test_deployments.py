@@ -564,6 +564,8 @@ def test_a_script_serves_until_it_is_interrupted(yard: Yard) -> None:
     deployment = _deployment(yard, "etl", "served")
     run = yard.wait(yard.run(deployment.id, n=5))
     assert run.state_type is StateType.COMPLETED, (run.state, yard.said("serve"))
+    yard.until(lambda: f"Run {run.name}: Completed." in yard.said("serve"))
+    assert f"Run {run.name} of the deployment 'served' begins." in yard.said("serve")
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0, yard.said("serve")
     assert _deployment(yard, "etl", "served").paused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boxes import POOL, WAIT, Boxes, open_boxes
@@ -86,6 +87,19 @@ def test_too_much_memory_an_exit_and_a_missing_image_are_told_apart(boxes: Boxes
     assert second.type is StateType.CRASHED and "exited with code 3" in str(second.message)
     assert third.type is StateType.CRASHED and "'127.0.0.1:9/no/such:image' could not be pulled" in str(third.message)
     boxes.until(lambda: not any(boxes.containers(run) for run in runs))
+
+
+def test_settings_that_cannot_be_asked_for_crash_the_run(boxes: Boxes) -> None:
+    odd: list[dict[str, Any]] = [{"mem_limit": "lots"}, {"container_create_kwargs": {"nope": 1}}, {"command": '"'}]
+    made = [
+        boxes.deployment("@flow\ndef job():\n    pass\n", name=f"odd-{number}", job_variables=one)
+        for number, one in enumerate(odd)
+    ]
+    boxes.start_worker(pool=POOL)
+    for run in [boxes.run(one) for one in made]:
+        over = boxes.wait(run, seconds=WAIT)
+        assert over.state_type is StateType.CRASHED and over.state is not None
+        assert "could not be started: The settings of the container cannot be used" in str(over.state.message)
 
 
 def test_hooks_of_a_container_that_was_killed_are_called_in_another(boxes: Boxes) -> None:

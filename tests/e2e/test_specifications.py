@@ -7,12 +7,15 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 from yard import POOL, Yard, open_plot
 
 from millrace.cli import main
 from millrace.deployments import specfile, specified
+from millrace.deployments import triggers as automations
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.deployments.found import in_directory
 from millrace.errors import ParameterError, PullFailed, SpecError
@@ -168,6 +171,11 @@ def test_nothing_is_made_when_something_is_wrong(yard: Yard) -> None:
             PullFailed,
             r"millrace.yaml:3: build: .*'false'.* exited with 1, and wrote",
         ),
+        (
+            f"{FILE}    triggers:\n      - {{expect: [x]}}\n      - {{expect: [x], within: -4}}\n",
+            SpecError,
+            r"millrace.yaml:25: triggers\.1: .*within",
+        ),
         (FILE.replace("echo abc123", "exit 3"), PullFailed, r"no program 'exit' here.*no shell"),
         (
             FILE.replace(f"{{name: {POOL}}}", f"{{name: {POOL}x}}"),
@@ -225,6 +233,35 @@ def test_init_writes_a_file_that_can_be_deployed(yard: Yard, cli: Run) -> None:
     (again,) = json.loads(out)
     changed = {key for key in made if made[key] != again[key]}
     assert changed <= {"updated", "version", "version_info"}, changed
+
+
+def test_init_writes_the_triggers_of_a_deployment(yard: Yard, cli: Run) -> None:
+    both = [{"expect": ["b"], "within": 60}, {"type": "event", "expect": ["c"]}]
+    triggers = [
+        {"expect": ["a"], "match": {"x": "{{"}, "parameters": {"n": 4}},
+        {"name": "both", "type": "compound", "require": "all", "triggers": both, "enabled": False},
+    ]
+    made = RunnerDeployment.from_storage(yard.code, "flows.py:etl", "etl", triggers=triggers, work_pool_name=POOL)
+    id = made.apply()
+
+    def stored() -> list[dict[str, Any]]:
+        return automations.declared(yard.client, UUID(str(id)), "etl")
+
+    before = stored()
+    code, _, err = cli("init", "--from", "etl/etl")
+    assert code == 0 and len(before) == 2, err
+    assert {"expect": ["a"], "match": {"x": "{{"}, "parameters": {"n": 4}} in before
+    code, _, err = cli("deploy", "--all", "--output", "json")
+    assert code == 0 and stored() == before, err
+
+
+def test_init_writes_values_of_one_line(yard: Yard, cli: Run) -> None:
+    (yard.code / "lists.py").write_text(
+        "from millrace import flow\n\n@flow\ndef many(x: int = 1, *, y: list = ['a', 'b'], z: dict = {'k': [1]}): ...\n"
+    )
+    code, _, err = cli("init", "lists.py", "--pool", POOL)
+    text = (yard.code / "millrace.yaml").read_text()
+    assert code == 0 and "    #   y: [a, b]  # list\n    #   z: {k: [1]}  # dict\n" in text, (err, text)
 
 
 def test_the_server_checks_parameters_where_it_is_told_to(yard: Yard) -> None:

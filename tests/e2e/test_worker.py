@@ -94,13 +94,21 @@ def test_a_missing_working_directory_is_said(staffed: Yard) -> None:
     assert run.state_type is StateType.CRASHED and "/no/such/place" in run.state.message
 
 
-def test_a_command_that_cannot_be_read_is_said(staffed: Yard) -> None:
-    deployment = staffed.deployment(SUM, job_variables={"command": 'python "'}, work_pool_name="yard")
+def test_a_run_that_cannot_be_started_is_crashed_whatever_it_was(staffed: Yard) -> None:
+    deployment = staffed.deployment(SUM, name="odd", job_variables={"command": 'python "x'}, work_pool_name="yard")
     run = staffed.wait(staffed.run(deployment))
-    assert run.state is not None and (run.state.name, run.state.message) == (
-        "Crashed",
-        "The run could not be started: ValueError: No closing quotation",
-    )
+    assert run.state_type is StateType.CRASHED
+    assert "could not be started: The job variable command cannot be 'python \"x': No closing" in run.state.message
+
+
+def test_a_worker_tells_of_each_run_once_when_it_takes_it_and_once_when_it_is_over(staffed: Yard) -> None:
+    good = staffed.deployment(SUM, name="good")
+    bad = staffed.deployment("@flow\ndef job():\n    os._exit(3)\n", name="bad")
+    for deployment, name, said in ((good, "good", "Completed."), (bad, "bad", "Crashed. ")):
+        run = staffed.wait(staffed.run(deployment))
+        begun = f"Run {run.name} of the deployment '{name}' begins."
+        staffed.until(lambda over=f"Run {run.name}: {said}": over in staffed.said("worker"))  # type: ignore[misc]
+        assert [staffed.said("worker").count(one) for one in (begun, f"Run {run.name}: ")] == [1, 1]
 
 
 def test_env_and_command_of_a_job(staffed: Yard) -> None:

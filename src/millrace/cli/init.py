@@ -58,11 +58,13 @@ def _drafted(targets: list[Path] | None, directory: Path, pool: str | None) -> s
 def _stored(names: list[str], directory: Path) -> str:
     client = reach()
     entry = plugins.load("millrace.deployments.written:stored_entry")
+    triggers_of = plugins.load("millrace.deployments.triggers:declared")
     entries = []
     for name in names:
         flow, slash, own = name.rpartition("/")
         if not slash:
             raise InvalidInput(f"--from {name!r} is no deployment: write FLOW/NAME, as `millrace deployment ls` does.")
-        entries.append(entry(client.read_deployment_by_name(flow, own), flow, directory))
+        found = client.read_deployment_by_name(flow, own)
+        entries.append(entry(found, flow, directory, triggers_of(client, found.id, own)))
     text: str = plugins.load("millrace.deployments.written:dumped")({"deployments": entries})
     return text

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -92,7 +95,8 @@ class ServeHandle:
             say_so: print that it serves, as soon as it does.
         """
         self._say_so = say_so
-        self._run()
+        with _shown() if say_so else nullcontext():
+            self._run()
         if say_so:
             _say_what_lives_on(self._worker.names)
 
@@ -191,6 +195,31 @@ def serve(
         return handle
     handle.block(print_starting_message)
     return None
+
+
+class _Shown(logging.Handler):
+    """Shows which runs are taken and what becomes of them; warnings are shown anyway."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING:
+            moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+            screen().print(escape(f"{moment} {record.getMessage()}"), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    log, handler = logging.getLogger("millrace.worker"), _Shown(logging.INFO)
+    if logging.root.handlers:  # the script has its own way
+        yield
+        return
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _say(handle: ServeHandle) -> None:

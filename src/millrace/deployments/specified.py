@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from millrace import declarations, plugins, settings
-from millrace.deployments import found, pool_variables, specfile
+from millrace.deployments import found, given, pool_variables, specfile, triggers
 from millrace.deployments.batch import Ids, deploy, pool_of
 from millrace.deployments.deployment import RunnerDeployment
 from millrace.deployments.entry import Steps
 from millrace.deployments.fillings import with_outputs
 from millrace.deployments.source import Source
 from millrace.deployments.specfile import Specified
-from millrace.errors import InvalidInput, MillraceError, MissingDeployment, UnspecifiedDeployment
+from millrace.errors import InvalidInput, MillraceError, MissingDeployment, ScheduleError, UnspecifiedDeployment
 from millrace.schema.fields import NO_NAME
 from millrace.schema.job_variables import merge
 from millrace.schema.pools import WorkPool
@@ -77,11 +77,16 @@ def made(one: Specified, **instead: Any) -> RunnerDeployment:
             f"flow_name is {entry.flow_name!r}, and {entrypoint} is the flow {flow_name!r}. Leave flow_name out.",
             "flow_name",
         )
+    for number, trigger in enumerate(options["triggers"]):
+        try:
+            triggers.require([trigger], given.schema_of(there.flow), flow_name, number + 1)
+        except InvalidInput as error:
+            raise one.error(f"triggers.{number}: {error}", "triggers", number) from None
     try:
         return RunnerDeployment.configured(there.flow, entry.name or flow_name, there.code, **options)
     except InvalidInput as error:
         name = next((key for key in entry.parameters if repr(key) in str(error)), None)
-        place = ("parameters", name) if name else ()
+        place = ("parameters", name) if name else ("schedules",) if isinstance(error, ScheduleError) else ()
         for field in ("name", "work_queue_name"):
             if f" {getattr(pool, field)!r} {NO_NAME}" in str(error):
                 place = ("work_pool", field)

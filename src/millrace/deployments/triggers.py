@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -9,9 +10,10 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from millrace.errors import InvalidInput, NotFound, NotSupported, ParameterError
+from millrace.schema.actions import RunDeployment
 from millrace.schema.automations import AutomationCreate
 from millrace.schema.fields import JsonObject
-from millrace.schema.triggers import kind_of, strange
+from millrace.schema.triggers import EventTrigger, kind_of, strange
 from millrace.suggestions import did_you_mean
 
 OWNER = "prefect.deployment."
@@ -74,6 +76,40 @@ def declare(client: Any, deployment_id: UUID, name: str, triggers: Sequence[Any]
         return
     for one in made:
         client.create_automation(one)
+
+
+def declared(client: Any, deployment_id: UUID, name: str) -> list[JsonObject]:
+    """The triggers of a stored deployment, as they would be declared.
+
+    No server tells to whom an automation belongs, so these are all that do nothing but run this deployment.
+
+    Args:
+        client: the client.
+        deployment_id: the deployment.
+        name: the deployment's name.
+    """
+    try:
+        related = client.read_related_automations(f"{OWNER}{deployment_id}")
+    except NotFound:
+        return []
+    found = []
+    for one in related:
+        action = one.actions[0] if len(one.actions) == 1 else None
+        if isinstance(action, RunDeployment) and action.deployment_id == deployment_id:
+            said = one.model_dump(mode="json", include={*_OF_THE_AUTOMATION}, exclude_defaults=True)
+            run = action.model_dump(mode="json", include={*_OF_THE_RUN}, exclude_defaults=True)
+            given = one.trigger.model_dump(mode="json", exclude_defaults=isinstance(one.trigger, EventTrigger))
+            if re.fullmatch(rf"{re.escape(name)}__automation_\d+", str(said["name"])):
+                del said["name"]
+            found.append({**said, **_without_ids(given), **run})
+    return found
+
+
+def _without_ids(trigger: JsonObject) -> JsonObject:
+    kept = {key: one for key, one in trigger.items() if key != "id"}
+    if isinstance(parts := kept.get("triggers"), list):
+        kept["triggers"] = [_without_ids(part) for part in parts]
+    return kept
 
 
 def automation(trigger: Any, deployment_id: UUID, name: str) -> AutomationCreate:

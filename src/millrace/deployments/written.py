@@ -69,6 +69,22 @@ def dumped(value: Any) -> str:
     return text
 
 
+def flowing(value: Any) -> str:
+    """A value as YAML of one line.
+
+    Args:
+        value: a JSON value.
+
+    Example:
+        >>> flowing(["a", {"b": 1}])
+        '[a, {b: 1}]'
+    """
+    text: str = yaml.dump(
+        [value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=True
+    )
+    return text.strip()[1:-1]
+
+
 def to_yaml(deployments: Iterable[RunnerDeployment], directory: Path | None = None) -> str:
     """A specification file of deployments; read again in the same place, it gives the same deployments.
 
@@ -159,13 +175,14 @@ def schedule_of(given: DeploymentScheduleCreate) -> Fields:
 # -- of stored deployments
 
 
-def stored_entry(deployment: Deployment, flow_name: str, directory: Path) -> Fields:
+def stored_entry(deployment: Deployment, flow_name: str, directory: Path, triggers: Sequence[Fields] = ()) -> Fields:
     """A stored deployment as a specification file has it.
 
     Args:
         deployment: the deployment.
         flow_name: the name of its flow, for messages.
         directory: where the file will be.
+        triggers: its triggers.
 
     Raises:
         InvalidInput: it has no entrypoint.
@@ -188,6 +205,7 @@ def stored_entry(deployment: Deployment, flow_name: str, directory: Path) -> Fie
         "paused": deployment.paused or None,
         "concurrency_limit": limit,
         "enforce_parameter_schema": None if deployment.enforce_parameter_schema else False,
+        "triggers": list(triggers),
         "work_pool": _pool(deployment.work_pool_name, deployment.work_queue_name, variables),
         "catch_up": deployment.labels.get(CATCH_UP_LABEL),
     }
@@ -240,9 +258,7 @@ def _drafts(target: Path, directory: Path) -> list[tuple[Fields, list[str]]]:
 def _of_notebook(book: Path, place: str) -> list[tuple[Fields, list[str]]]:
     schema = checks.schema_of(checks.read_book(book))
     properties = schema.get("properties", {})
-    lines = [
-        f"{name}: {dumped(one['default']).splitlines()[0]}" for name, one in properties.items() if "default" in one
-    ]
+    lines = [f"{name}: {flowing(one['default'])}" for name, one in properties.items() if "default" in one]
     whole = ({"name": book.stem, "entrypoint": place}, ["parameters:", *(f"  {one}" for one in lines)] if lines else [])
     return [whole, *_flows_of_cells(book, place)]
 
@@ -279,6 +295,6 @@ def _remarks(parameters: Iterable[inspect.Parameter]) -> list[str]:
 
 def _shown(default: Any) -> str:
     try:
-        return dumped({"x": default}).removeprefix("x: ").strip().replace("\n", " ")
+        return flowing(default)
     except yaml.YAMLError:
         return str(default)

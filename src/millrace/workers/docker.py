@@ -109,6 +109,13 @@ class DockerKind:
             if job.container:
                 self._engine.api.remove_container(job.container, force=True)
             raise InvalidInput(f"The container could not be started: {error.explanation or error}") from None
+        except (
+            self._docker.errors.DockerException,
+            TypeError,
+            ValueError,
+        ) as error:
+            # the engine was not even asked
+            raise InvalidInput(f"The settings of the container cannot be used: {error}") from None
         return ContainerExecution(job, container, keep=not config.auto_remove).following()
 
     def find(self, job: Job) -> ContainerExecution:

@@ -90,17 +90,19 @@ def _report(job: Job, execution: Execution, client: Any, reason: str | None) -> 
     """Make the state of a run true; what it has ended in, if that is news."""
     flow_run: FlowRun = client.read_flow_run(job.flow_run_id)
     state = flow_run.state
+    if state is not None and state.is_final():
+        _tell(job, state)
     if state is None or state.is_final() or (job.lease is not None and flow_run.attempt != job.attempt):
         return None
     text, code = reason or execution.described(), execution.code
     if state.type is StateType.CANCELLING:
         cancelled = named("Cancelled", reason or "The run was cancelled; all of its processes are gone.")
-        return StateType.CANCELLED if propose(client, job, cancelled) else None
+        return StateType.CANCELLED if _ended(client, job, cancelled) else None
     if state.type is StateType.PENDING and (code is None or code < 0) and job.attempt < STARTS:
         release(client, job, f"{text} It had not begun.")
     elif state.type is StateType.PENDING:
         unbegun = named("Crashed", f"{text} It had not begun: see its output in the logs.")
-        return StateType.CRASHED if propose(client, job, unbegun) else None
+        return StateType.CRASHED if _ended(client, job, unbegun) else None
     elif state.type is StateType.RUNNING or (state.is_paused() and not state.is_suspended()):
         return _crashed(client, job, flow_run, text)
     elif state.type is StateType.SCHEDULED or state.is_suspended():
@@ -114,10 +116,10 @@ def _crashed(client: Any, job: Job, flow_run: FlowRun, text: str) -> StateType |
     if flow_run.run_count <= retries:
         delay = policy.retry_delay if policy.retry_delay is not None else policy.retry_delay_seconds
         again = scheduled(now() + timedelta(seconds=delay), "AwaitingRetry", f"{text} It is tried again.")
-        if propose(client, job, again):
+        if _ended(client, job, again):
             let_go(client, job)
             return None
-    return StateType.CRASHED if propose(client, job, named("Crashed", text)) else None
+    return StateType.CRASHED if _ended(client, job, named("Crashed", text)) else None
 
 
 def propose(client: Any, job: Job, state: State) -> bool:
@@ -133,6 +135,18 @@ def propose(client: Any, job: Job, state: State) -> bool:
     """
     answer = client.set_flow_run_state(job.flow_run_id, SetState(state=state))
     return bool(answer.status is SetStateStatus.ACCEPT)
+
+
+def _ended(client: Any, job: Job, state: State) -> bool:
+    if not propose(client, job, state):
+        return False
+    _tell(job, state)
+    return True
+
+
+def _tell(job: Job, state: State) -> None:
+    """For whoever reads along: what has become of a run here."""
+    log.info("Run %s: %s.%s", job.flow_run_name, state.name, f" {state.message}" if state.message else "")
 
 
 def release(client: Any, job: Job, reason: str) -> None:

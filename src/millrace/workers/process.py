@@ -150,7 +150,10 @@ class ProcessKind:
     def _launched(self, job: Job, config: ProcessVariables, env: dict[str, str]) -> Running:
         cwd = self._directory(job, config)
         job.out.parent.mkdir(parents=True, exist_ok=True)
-        argv = shlex.split(config.command or "python -m millrace.workers.child")
+        try:
+            argv = shlex.split(config.command or "python -m millrace.workers.child")
+        except ValueError as error:
+            raise InvalidInput(f"The job variable command cannot be {config.command!r}: {error}.") from None
         python = _interpreter(config)
         if argv[0] == "python":
             argv[0] = str(python or sys.executable)  # this one has Millrace, whatever PATH says

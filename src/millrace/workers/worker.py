@@ -115,7 +115,8 @@ class Worker:
         source = self._source
         care = threading.Thread(target=self._care, args=(client,), name="millrace-care", daemon=True)
         care.start()
-        log.info("Worker %r takes runs of the pool %r.", self.name, self.pool)
+        if self.pool is not None:
+            log.info("Worker %r takes runs of the pool %r.", self.name, self.pool)
         asking = _hasty(client)
         while not self._stopping.is_set():
             source = source or Leased(asking, str(self.pool), self.name, self.queue_names)
@@ -270,6 +271,8 @@ class Worker:
         if self._stopping.is_set() and lease is not None:
             self._try(lambda: release(fenced, job, "the worker was stopped"))
             return
+        of = f" of the deployment {claimed.deployment.name!r}" if claimed.deployment else ""
+        log.info("Run %s%s begins.", flow_run.name, of)
         self._watch(self._attempt(client, job, lambda: self._start(client, claimed, job)))
 
     def _attempt(self, client: Any, job: jobs.Job, start: Callable[[], Execution]) -> Attempt:
