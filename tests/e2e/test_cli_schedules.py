@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,29 @@ def test_the_life_of_a_schedule(cli: Cli, pool: str) -> None:
     cli("deployment", "schedule", "delete", "greet/d", other["id"], "--yes")
     cli("deployment", "schedule", "clear", "greet/d", "--yes")
     assert cli("deployment", "schedule", "ls", "greet/d", "-o", "json").json == []
+
+
+def test_editing_when_a_schedule_fires_keeps_its_zone_its_anchor_and_the_joining_of_its_days(
+    cli: Cli, pool: str
+) -> None:
+    create, edit = (["deployment", "schedule", verb, "greet/d"] for verb in ("create", "edit"))
+    oslo = ["--timezone", "Europe/Oslo"]
+    cli(*create, "--cron", "0 2 1 * 1", "--day-and", "--slug", "c", *oslo)
+    cli(*create, "--interval", "300", "--anchor-date", "2026-11-21T00:02Z", "--slug", "i", *oslo)
+    cli(*create, "--rrule", "FREQ=DAILY;BYHOUR=6", "--slug", "r", *oslo)
+
+    def edited(*words: str) -> dict[str, Any]:
+        found: dict[str, Any] = cli(*edit, *words, "-o", "json").json["schedule"]
+        return found
+
+    assert edited("c", "--cron", "0 3 1 * 1") == {"cron": "0 3 1 * 1", "timezone": "Europe/Oslo", "day_or": False}
+    other = edited("i", "--interval", "600")
+    assert (other["interval"], other["timezone"]) == (600, "Europe/Oslo")
+    assert other["anchor_date"].startswith("2026-11-21T00:02:00")
+    assert edited("r", "--rrule", "FREQ=DAILY;BYHOUR=7")["timezone"] == "Europe/Oslo"
+    assert edited("r", "--rrule", "DTSTART;TZID=Asia/Tokyo:20260101T060000\nFREQ=DAILY")["timezone"] == "Asia/Tokyo"
+    assert edited("c", "--interval", "60")["timezone"] == "Europe/Oslo"
+    assert edited("c", "--cron", "@daily", "--timezone", "UTC")["timezone"] == "UTC"
 
 
 def test_editing_a_schedule_changes_what_is_given(cli: Cli, pool: str) -> None:

@@ -186,7 +186,7 @@ def edit(
     old = _chosen(found, schedule)
     changes: dict[str, Any] = {}
     if interval is not None or cron is not None or rrule is not None:
-        changes["schedule"] = Times(interval, anchor_date, cron, rrule, day_or, timezone).made()
+        changes["schedule"] = _edited(old.schedule, Times(interval, anchor_date, cron, rrule, day_or, timezone))
     elif anchor_date is not None or timezone is not None or not day_or:
         changes["schedule"] = _moved(old.schedule, anchor_date, timezone, day_or)
     if param:
@@ -201,6 +201,17 @@ def edit(
         emit(after)
     else:
         say(f"The schedule {after.slug or after.id} of {deployment!r} is now {words(after)}.")
+
+
+def _edited(old: schedules.Schedule, times: Times) -> schedules.Schedule:
+    """Another rule in the place of a stored one, whose zone, anchor and joining of days stay where none is given."""
+    if times.rrule is None or "TZID" not in times.rrule.upper():
+        times = times._replace(timezone=times.timezone or old.timezone)
+    if isinstance(old, schedules.IntervalSchedule) and times.interval is not None and times.anchor_date is None:
+        times = times._replace(anchor_date=old.anchor_date.isoformat())
+    if isinstance(old, schedules.CronSchedule):
+        times = times._replace(day_or=times.day_or and old.day_or)
+    return times.made()
 
 
 def _moved(old: schedules.Schedule, anchor: str | None, timezone: str | None, day_or: bool) -> schedules.Schedule:

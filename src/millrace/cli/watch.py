@@ -68,6 +68,7 @@ def watch(client: Client, run: FlowRun, *, timeout: float | None = None, quiet: 
     coming: queue.SimpleQueue[Message | BaseException | None] = queue.SimpleQueue()
     threading.Thread(target=_follow, args=(client, run.id, coming), daemon=True).start()
     end: Message | None = None  # is shown when all was heard: lines come a little later than the state
+    late: list[Log] = []  # those, of several processes: shown in the order of their moments
     silence = _Silence(client, run, note if quiet else say)
     goes_on = f"The run {run.name!r} goes on: millrace flow-run watch {run.id}"
     try:
@@ -76,12 +77,15 @@ def watch(client: Client, run: FlowRun, *, timeout: float | None = None, quiet: 
             if isinstance(message, BaseException):
                 raise message
             if end is not None and not quiet and not isinstance(message, list):
+                show(late, run.id)
                 show(end, run.id)
-                end = None
+                end, late = None, []
             if message is None:
                 return client.read_flow_run(run.id)
             if not isinstance(message, list) and ends(message, run.id):
                 end = message
+            elif isinstance(message, list) and end is not None:
+                late += message
             elif not quiet:
                 show(message, run.id)
     except queue.Empty:
@@ -140,7 +144,7 @@ def show(message: Message, run_id: UUID) -> None:
         run_id: the run that is watched.
     """
     if isinstance(message, list):
-        for entry in message:
+        for entry in sorted(message, key=lambda entry: entry.timestamp):
             command = f"millrace flow-run logs {entry.flow_run_id or run_id}"
             line(entry, shortened(entry.message, _OF_A_LINE, command))
         return
