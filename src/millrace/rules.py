@@ -316,7 +316,7 @@ def lost(current: State, facts: Facts, holder: str, *, again: bool) -> State | N
     Returns:
         The new state; None where the run only has to be given free.
     """
-    reason = f"The worker {holder} was lost."
+    reason = f"The {'worker' if again else 'process'} {holder} was lost."
     waits = current.state_details.scheduled_time or facts.now
     after: State | None
     if current.type is S.CANCELLING:

@@ -23,7 +23,7 @@ from millrace.schema.events import Event, ReceivedEvent
 from millrace.schema.fields import now
 from millrace.schema.logs import LogCreate
 from millrace.schema.runs import BeginRun, FlowRun, FlowRunCreate
-from millrace.schema.states import StateCreate, named
+from millrace.schema.states import SetState, StateCreate, named
 from promises import Promise
 
 from .conftest import TOKEN, Running, run_server
@@ -117,6 +117,23 @@ def test_tells_a_run_that_is_over(client: Client) -> None:
     assert texts(found) == EXPECTED
     assert names(found)[-1] == "prefect.flow-run.Completed"
     soon.kept()
+
+
+def test_tells_a_run_that_is_run_again_to_its_new_end(client: Client) -> None:
+    run = begin(client)
+    client.set_flow_run_state(run.id, named("Failed"))
+    client.set_flow_run_state(run.id, SetState(state=named("Scheduled"), force=True))
+
+    def again() -> None:
+        time.sleep(2 * stream.SETTLE)  # nothing comes for longer than a run that has ended is listened to
+        for name in ("Pending", "Running", "Completed"):
+            client.set_flow_run_state(run.id, named(name))
+
+    with meanwhile(again):
+        found = list(follow(client, run.id))
+    assert [name.rpartition(".")[2] for name in names(found)] == [
+        *("Pending", "Running", "Failed", "Scheduled", "Pending", "Running", "Completed")
+    ]
 
 
 def test_async(running: Running, client: Client) -> None:

@@ -99,10 +99,26 @@ def test_a_lost_holder_takes_them_along(db: Database, clock: Clock) -> None:
     assert tasks(db, run)["t"].state_name == "Crashed"
 
 
-def test_a_run_that_fails_leaves_its_tasks_to_its_process(db: Database, clock: Clock) -> None:
+@pytest.mark.parametrize("ending", ["Failed", "Completed"])
+def test_a_run_that_ends_itself_takes_along_what_it_could_not_stop(db: Database, clock: Clock, ending: str) -> None:
     run = begun(db)
     told(db, clock, run, uuid4(), "Running")
-    made.propose(db, run.id, "Failed", attempt=1)
+    made.propose(db, run.id, ending, attempt=1)
+    task = tasks(db, run)["t"]
+    assert task.state is not None and (task.state.name, task.state.message) == (
+        "Cancelled",
+        "The run that it is part of has ended.",
+    )
+
+
+def test_of_a_run_that_ends_without_a_lease_word_of_its_tasks_may_still_come(db: Database, clock: Clock) -> None:
+    flow = made.flow(db)
+    made.pool(db)
+    run = made.run(db, made.deployment(db, flow.id).id)
+    made.propose(db, run.id, "Pending")
+    made.propose(db, run.id, "Running")
+    told(db, clock, run, uuid4(), "Running")
+    made.propose(db, run.id, "Completed")
     assert tasks(db, run)["t"].state_name == "Running"
 
 

@@ -167,7 +167,7 @@ def test_a_dead_kernel_crashes_its_run_whatever_the_retries(world: World) -> Non
     world.step(31)
     run = world.read(begun.flow_run.id)
     assert run.state_name == "Crashed" and run.state is not None
-    assert run.state.message == "The worker kernel@host was lost."
+    assert run.state.message == "The process kernel@host was lost."
 
 
 def test_runs_without_a_lease_are_left_alone(world: World) -> None:

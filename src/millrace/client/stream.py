@@ -110,14 +110,22 @@ class Listening:
         if kind != "event":
             return None
         event = ReceivedEvent.model_validate_json(data)
-        if not self.terminal and ends(event, self.flow_run_id):
-            self.terminal = self.turned = True
+        if tells_of(event, self.flow_run_id):
+            over = ends(event, self.flow_run_id)
+            self.turned = self.turned or (over and not self.terminal)
+            self.terminal = over  # what has ended may be run again
         return event
+
+
+def tells_of(event: ReceivedEvent, flow_run_id: UUID) -> bool:
+    """Whether an event is about this run: that it has entered a state."""
+    about = event.resource.get(RESOURCE_ID) == f"prefect.flow-run.{flow_run_id}"
+    return about and event.event.startswith("prefect.flow-run.")
 
 
 def ends(event: ReceivedEvent, flow_run_id: UUID) -> bool:
     """Whether an event says that this run is over."""
-    if event.resource.get(RESOURCE_ID) != f"prefect.flow-run.{flow_run_id}":
+    if not tells_of(event, flow_run_id):
         return False
     state = event.payload.get("validated_state") or {}
     return (event.resource.get("prefect.state-type") or state.get("type")) in TERMINAL

@@ -67,6 +67,8 @@ def propose(tx: Transaction, run: Run, proposed: StateCreate, *, force: bool = F
         end_within(tx, run, decision.state.type)
     elif decision.state.name == "AwaitingRetry" and decision.status is SetStateStatus.ACCEPT:
         end_within(tx, run, S.CRASHED)  # its worker says so: what failed in its own process is a proposal refused
+    elif decision.state.is_final() and run["lease_holder"] is not None:  # told after what was known of its tasks
+        unfinished.end(tx, run, S.CANCELLED, "The run that it is part of has ended.")
     return Decision(decision.status, State.model_validate(after["state"]), decision.reason, decision.delay_seconds)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 
 from millrace.schema.events import RESOURCE_ID, RESOURCE_ROLE, Event
 from millrace.schema.fields import new_id
@@ -22,6 +22,15 @@ _TELLS = (
     "total_run_time task_version start_time end_time"
 )
 _A_MOMENT = timedelta(microseconds=1)
+_OPEN = (
+    select(task_runs)
+    .where(
+        task_runs.c.flow_run_id == bindparam("run"),
+        task_runs.c.state_type.not_in([one.value for one in TERMINAL]),
+        task_runs.c.state_name != "NotReady",  # that it never ran is the end of it
+    )
+    .order_by(task_runs.c.id)
+)
 
 
 def end(tx: Transaction, run: Run, kind: StateType, message: str) -> None:
@@ -33,11 +42,10 @@ def end(tx: Transaction, run: Run, kind: StateType, message: str) -> None:
         kind: what they end in.
         message: why.
     """
-    c = task_runs.c
-    open_ = select(task_runs).where(c.flow_run_id == run["id"], c.state_type.not_in([one.value for one in TERMINAL]))
-    rows = tx.connection.execute(open_.order_by(c.id)).all()
+    rows = tx.connection.execute(_OPEN, {"run": run["id"]}).all()
     alone = [row for row in rows if not (row.state or {}).get("state_details", {}).get("child_flow_run_id")]
-    events.append(tx, [_event(tx, run, row, kind, message) for row in alone])
+    if alone:
+        events.append(tx, [_event(tx, run, row, kind, message) for row in alone])
 
 
 def _event(tx: Transaction, run: Run, row: Row[Any], kind: StateType, message: str) -> Event:
