@@ -16,10 +16,14 @@ import pytest
 
 from millrace import settings
 from millrace.deployments.found import found as found_in
-from millrace.errors import InvalidInput, MillraceError, PluginMissing, PullFailed
+from millrace.errors import EntrypointError, InvalidInput, MillraceError, PluginMissing, PullFailed
+from millrace.schema.deployments import Deployment
+from millrace.schema.fields import new_id
+from millrace.schema.runs import FlowRun
 from millrace.storage import GitRepository, LocalStorage, RemoteStorage, storage_of
 from millrace.storage import steps as pull_steps
 from millrace.storage.git import STEP
+from millrace.workers.steps import pull
 from repositories import commit, git, s3, served
 
 TOKEN = "a-very-secret-token"
@@ -480,3 +484,20 @@ def test_steps_hand_on_what_they_found(repository: Path, tmp_path: Path, monkeyp
 def test_a_step_that_cannot_be_performed_says_why(step: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises((InvalidInput, PullFailed, PluginMissing), match=said):
         pull_steps.perform([step], tmp_path)
+
+
+def test_only_a_directory_of_the_machine_is_deployed_again_from_it(tmp_path: Path) -> None:
+    def failure(*wanted: dict[str, Any]) -> str:
+        made = Deployment(name="d", flow_id=new_id(), id=new_id(), pull_steps=list(wanted))
+        run = FlowRun(id=new_id(), flow_id=made.flow_id, name="r")
+        with pytest.raises((EntrypointError, PullFailed)) as told:
+            pull(made, run)
+        return str(told.value)
+
+    def step(name: str, **inputs: str) -> dict[str, Any]:
+        return {f"prefect.deployments.steps.{name}": inputs}
+
+    gone = step("set_working_directory", directory=str(tmp_path / "gone"))
+    assert failure(gone).endswith(". Deploy it again from this machine.")
+    there = step("set_working_directory", directory=str(tmp_path))
+    assert "Deploy it again" not in failure(there, step("run_shell_script", script="ls /definitely-not"))

@@ -48,6 +48,7 @@ from millrace.schema.flows import IdCondition
 from millrace.schema.pools import WorkPoolCreate
 from millrace.schema.runs import FlowRun
 from millrace.schema.states import SetState, StateType, named
+from millrace.workers.execution import KINDS, template_of
 from promises import CANCELLED_WITHIN, Promise
 
 
@@ -282,6 +283,16 @@ def test_an_unknown_pool_lists_those_there_are(yard: Yard) -> None:
 def test_a_process_pool_takes_no_image(yard: Yard) -> None:
     with pytest.raises(InvalidInput, match="does not support custom images"):
         deploy(here.to_deployment("d"), work_pool_name=POOL, image="repo/image:tag")
+
+
+def test_what_is_no_image_is_refused(yard: Yard) -> None:
+    template = template_of(KINDS.load("docker"))
+    yard.client.create_work_pool(WorkPoolCreate(name="boxed", type="docker", base_job_template=template))
+    try:
+        with pytest.raises(InvalidInput, match=r"image is a name such as .* not 5"):
+            here.deploy("d", work_pool_name="boxed", image=5)
+    finally:
+        yard.client.delete_work_pool("boxed")
 
 
 def test_what_the_server_stores(yard: Yard) -> None:

@@ -159,7 +159,7 @@ def test_required() -> None:
     with pytest.raises(ParameterError, match="Parameters 'a', 'b' must be given"):
         validate(schema, {})
     assert validate(schema, {"a": 1}, given=["b"]) == {"a": 1}
-    with pytest.raises(ParameterError, match=r"declares none\. Tag the cell"):
+    with pytest.raises(ParameterError, match=r"none is declared\. In a notebook, tag the cell"):
         validate(schema_of_source(""), {"a": 1})
 
 

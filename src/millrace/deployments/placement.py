@@ -75,6 +75,10 @@ class Placement:
 
     def _image(self) -> Any:
         if not isinstance(self._wanted, str):
+            if not callable(getattr(self._wanted, "build", None)):
+                raise InvalidInput(
+                    f"image is a name such as 'registry/etl:1' or a DockerImage(…), not {self._wanted!r}."
+                )
             return self._wanted
         if not self._build:
             if "@" not in self._wanted:

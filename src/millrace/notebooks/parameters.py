@@ -318,8 +318,8 @@ def validate(
 def _unknown(name: str, properties: Mapping[str, Any]) -> str:
     if not properties:
         return (
-            f"Unknown parameter '{name}': the notebook declares none. "
-            "Tag the cell that assigns the defaults with 'parameters'."
+            f"Unknown parameter '{name}': none is declared. In a notebook, tag the cell that assigns the defaults with "
+            "'parameters'."
         )
     hint = did_you_mean(name, properties)
     return f"Unknown parameter '{name}'.{hint} Known parameters: {', '.join(properties)}."

@@ -316,5 +316,5 @@ def variable(name: str) -> Any:
     missing = object()
     found = plugins.load("millrace.variables:Variable").get(name, missing)
     if found is missing:
-        raise InvalidInput(f"A pull step asks for the variable {name!r}, which is not there.")
+        raise InvalidInput(f"There is no variable {name!r}. Set it: millrace variable set {name} VALUE")
     return found

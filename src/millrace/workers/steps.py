@@ -38,7 +38,7 @@ def pull(deployment: Deployment, flow_run: FlowRun) -> Path:
     try:
         directory = steps.perform(wanted, place, start=Path.cwd())
     except PullFailed as error:
-        if any(name.endswith(".set_working_directory") for step in wanted for name in step):
+        if len(wanted) == 1 and next(iter(wanted[0])).endswith(".set_working_directory"):  # where it was deployed from
             raise EntrypointError(f"{error} Deploy it again from this machine.") from None
         raise
     if "working_dir" not in merge(deployment.job_variables, flow_run.job_variables):
