@@ -174,6 +174,7 @@ def test_work_pools(cli: Cli) -> None:
 
 def test_deploy_with_everything(cli: Cli) -> None:
     words = ["--name", "full", "--cron", "0 3 * * *", "--interval", "3600", "--timezone", "Europe/Oslo", "--paused"]
+    words += ["--concurrency-limit", "2", "--collision-strategy", "CANCEL_NEW"]
     done = cli("deploy", "flows.py:greet", *words, "-p", "name=5", "-p", "times=2", "--tag", "a", "-o", "json")
     assert done.code == 0, done.err
     made = done.json
@@ -181,7 +182,7 @@ def test_deploy_with_everything(cli: Cli) -> None:
     assert sorted(next(iter(one["schedule"])) for one in made["schedules"]) == ["cron", "interval"]
     assert (made["tags"], made["paused"], made["work_pool_name"]) == (["a"], True, "default")
     shown = cli("deployment", "inspect", "greet/full").out
-    assert "Europe/Oslo" in shown
+    assert "Europe/Oslo" in shown and "2; one more is cancelled" in " ".join(shown.split())
     assert "greet/full" in cli("deployment", "ls").out
     assert cli("deployment", "resume", "greet/full").code == 0
     assert cli("deployment", "inspect", "greet/full", "-o", "json").json["paused"] is False

@@ -549,3 +549,11 @@ def test_all_that_is_written_for_flows_can_be_deployed(place: Path) -> None:
         written.first_draft([], place, "default")
     (full,) = _read(written.first_draft([place / "book.ipynb"], place, "p").replace("    # ", "    "), place)[:1]
     assert full.entry.parameters == {"rows": 2} and len(full.times) == 1 and full.entry.concurrency_limit == 1
+
+
+def test_a_notebook_that_holds_flows_and_has_no_parameters_is_no_flow_itself(place: Path) -> None:
+    cell = nbformat.v4.new_code_cell("from millrace import flow\n@flow\ndef pay(hours: int = 1):\n    return hours")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), place / "cells.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), place / "whole.ipynb")
+    found = _read(written.first_draft([place / "cells.ipynb", place / "whole.ipynb"], place, "default"), place)
+    assert [one.entry.entrypoint for one in found] == ["cells.ipynb:pay", "whole.ipynb"]

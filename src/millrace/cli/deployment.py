@@ -20,7 +20,7 @@ from millrace.cli.watch import code, ended
 from millrace.cli.watch import watch as watched
 from millrace.client.synchronous import Client
 from millrace.errors import InvalidInput
-from millrace.schema.deployments import CATCH_UP_LABEL, DEFAULT_CATCH_UP, Deployment
+from millrace.schema.deployments import CATCH_UP_LABEL, DEFAULT_CATCH_UP, ConcurrencyLimitStrategy, Deployment
 from millrace.schema.fields import now
 from millrace.schema.flows import FlowFilter, TextCondition
 from millrace.schema.queries import DeploymentQuery
@@ -84,6 +84,9 @@ def inspect(deployment: Which, output: Output = Format.TEXT) -> None:
             "job variables": found.job_variables,
             "tags": found.tags,
             "paused": found.paused,
+            "runs at once": _at_once(found),
+            "parameters are checked": None if found.enforce_parameter_schema else "no",
+            "pull steps": found.pull_steps or None,
             "missed fires": found.labels.get(CATCH_UP_LABEL, DEFAULT_CATCH_UP),
             "status": found.status and found.status.value,
             "updated": found.updated,
@@ -154,6 +157,14 @@ def run(
     say(f"Watch it: millrace flow-run watch {made.id}")
     if reason := nobody(client, made):
         say(str(reason))
+
+
+def _at_once(found: Deployment) -> str | None:
+    options = found.concurrency_options
+    if found.concurrency_limit is None or options is None:
+        return None if found.concurrency_limit is None else str(found.concurrency_limit)
+    more = "is cancelled" if options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW else "waits"
+    return f"{found.concurrency_limit}; one more {more}"
 
 
 def _start(at: str | None, in_: str | None) -> datetime:

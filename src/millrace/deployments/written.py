@@ -256,11 +256,14 @@ def _drafts(target: Path, directory: Path) -> list[tuple[Fields, list[str]]]:
 
 
 def _of_notebook(book: Path, place: str) -> list[tuple[Fields, list[str]]]:
-    schema = checks.schema_of(checks.read_book(book))
+    content, flows = checks.read_book(book), _flows_of_cells(book, place)
+    if flows and checks.parameters_source(content) is None:  # it holds flows and is none itself
+        return flows
+    schema = checks.schema_of(content)
     properties = schema.get("properties", {})
     lines = [f"{name}: {flowing(one['default'])}" for name, one in properties.items() if "default" in one]
     whole = ({"name": book.stem, "entrypoint": place}, ["parameters:", *(f"  {one}" for one in lines)] if lines else [])
-    return [whole, *_flows_of_cells(book, place)]
+    return [whole, *flows]
 
 
 def _flows_of_cells(book: Path, place: str) -> list[tuple[Fields, list[str]]]:
