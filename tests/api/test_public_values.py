@@ -11,8 +11,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 
-from millrace import Secret, Variable, flow, task
+from millrace import RunHandle, Secret, Variable, flow, get_run_logger, task
 from millrace.artifacts import (
     acreate_image_artifact,
     acreate_link_artifact,
@@ -226,3 +227,20 @@ def test_a_script_uses_all_of_them(client: Client, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "value ********" in done.stdout and "canary" not in done.stdout + done.stderr
     assert client.read_latest_artifact("told").data == '[{"rows": 3, "pw": "********"}]'
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["checked", "as given"])
+def test_what_pydantic_hides_is_masked_when_it_is_given_to_a_call(client: Client, checked: bool) -> None:
+    value = f"given-here-{checked}"
+
+    @flow(name=f"hidden {checked}", validate_parameters=checked)
+    def job(password: SecretStr) -> None:
+        get_run_logger().info("it is %s", password.get_secret_value())
+        raise ValueError(password.get_secret_value())
+
+    with pytest.raises(ValueError):
+        job(SecretStr(value))
+    run = last_run(client, f"hidden {checked}")
+    assert run.state is not None and "ValueError: ********" in str(run.state.message)
+    said = [line.message for line in RunHandle(run).logs()]
+    assert "it is ********" in said and not any(value in text for text in said)

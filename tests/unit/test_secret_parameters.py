@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pydantic
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from millrace import Secret, flow, task
-from millrace.engine.secrecy import refuse_values
+from millrace.engine.secrecy import masked, refuse_values
 from millrace.errors import ParameterError
 from millrace.jupyter.fields import fields, shown
 from millrace.jupyter.inputs import Input
@@ -252,3 +253,28 @@ def test_every_secret_of_a_tree_is_found_once(tree: Any) -> None:
     assert sorted(found) == sorted(keys_of(tree))
     assert sorted(keys_of(made)) == sorted(f"<{key}>" for key in found)
     assert holds_secret(DEEP["properties"]["tree"], DEEP) and CANARY not in json.dumps(DEEP)
+
+
+@dataclass
+class Account:
+    owner: str
+    token: SecretStr
+
+
+def test_values_given_where_a_secret_belongs_are_masked_from_then_on() -> None:
+    @flow
+    def job(
+        hidden: SecretStr, raw: SecretBytes, number: pydantic.Secret[int], several: list[Login], account: Account
+    ) -> None: ...
+
+    job.validate_parameters(
+        {
+            "hidden": "hidden-7b2c",
+            "raw": b"raw-7b2c",
+            "number": 81117110,
+            "several": [{"user": "plainly", "password": "inner-7b2c"}],
+            "account": {"owner": "somebody", "token": "token-7b2c"},
+        }
+    )
+    assert masked("hidden-7b2c raw-7b2c 81117110 inner-7b2c token-7b2c") == " ".join(["********"] * 5)
+    assert masked("plainly somebody") == "plainly somebody"

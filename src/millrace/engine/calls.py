@@ -11,6 +11,7 @@ from millrace.engine.flow_like import FlowLike
 from millrace.engine.flow_runs import FlowRunSession
 from millrace.engine.inputs import Dependencies, resolve, result_of_upstream, wait_for_all
 from millrace.engine.protocol import proposal
+from millrace.engine.secret_parameters import keep_values_out
 from millrace.engine.states import RunState, run_state
 from millrace.engine.tracebacks import own
 from millrace.errors import ParameterError, UpstreamFailed
@@ -37,6 +38,8 @@ def session_of(flow: FlowLike, parameters: dict[str, Any], wait_for: Iterable[An
         given = {name: resolve(value, result_of_upstream) for name, value in parameters.items()}
     if flow.should_validate_parameters:
         given = flow.validate_parameters(given)
+    else:
+        keep_values_out(given)
     complete = flow.signature.with_defaults(given)
     # A function that gives the name may ask about the run: it is called once there is one.
     name = flow.run_name(complete) if isinstance(flow.flow_run_name, str) else None

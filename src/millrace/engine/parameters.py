@@ -20,7 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaW
 from pydantic_core import CoreSchema
 
 from millrace.engine.docstrings import described
-from millrace.engine.secret_parameters import default_of, loaded, may_be_secret
+from millrace.engine.secret_parameters import default_of, keep_values_out, loaded, may_be_secret
 from millrace.engine.sent_values import PLAIN, noted_only
 from millrace.errors import ParameterError
 from millrace.schema.secret_places import REFERENCE, by_reference, holds_secret
@@ -265,6 +265,8 @@ class Signature:
             raise
         names = list(self.parameters)
         values = {names[int(field[1:])]: getattr(model, field) for field in model.model_fields_set}
+        if self.hides:
+            keep_values_out(values)
         return {name: values[name] for name in names if name in values}
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

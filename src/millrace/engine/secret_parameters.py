@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import Secret as Wrapped
-from pydantic import SecretBytes, SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 
 from millrace import plugins
+from millrace.engine.secrecy import keep_out
 from millrace.errors import ParameterError
 from millrace.schema.secret_places import PATTERN, SCHEME, changed
 
@@ -112,3 +114,33 @@ def _loaded(value: Any, schema: Mapping[str, Any], at: tuple[str | int, ...]) ->
             f"{SCHEME}NAME: `millrace secret set NAME` or Secret(value).save('NAME') keeps one."
         )
     return _value(value) if value.startswith(SCHEME) else value
+
+
+def keep_values_out(values: Any) -> None:
+    """From now on what pydantic hides in these values appears in nothing that this process writes.
+
+    Args:
+        values: as a function gets them; models, dataclasses, dicts and lists are looked into.
+    """
+    for value in _hidden_in(values, set()):
+        keep_out(value.decode(errors="replace") if isinstance(value, bytes) else value)
+
+
+def _hidden_in(value: Any, seen: set[int]) -> Iterator[Any]:
+    if isinstance(value, _HIDING):
+        yield value.get_secret_value()
+        return
+    if isinstance(value, Mapping):
+        inner = list(value.values())
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = list(value)
+    elif isinstance(value, BaseModel):
+        inner = [*vars(value).values(), *(value.model_extra or {}).values()]
+    elif is_dataclass(value) and hasattr(value, "__dict__"):
+        inner = list(vars(value).values())
+    else:
+        return
+    if id(value) not in seen:
+        seen.add(id(value))
+        for one in inner:
+            yield from _hidden_in(one, seen)
