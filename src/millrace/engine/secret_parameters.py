@@ -7,8 +7,8 @@ from dataclasses import is_dataclass
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import Secret as Wrapped
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
+from pydantic import Secret as Wrapped
 
 from millrace import plugins
 from millrace.engine.secrecy import keep_out
