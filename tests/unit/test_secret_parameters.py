@@ -48,6 +48,9 @@ def every(  # type: ignore[no-untyped-def]
 ): ...
 
 
+made = flow(every)
+
+
 @flow
 def worded(word: Any) -> None: ...
 
@@ -69,7 +72,6 @@ PLAIN: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), PLAIN)
 def test_a_value_is_refused_wherever_it_would_be_stored_and_is_not_shown(name: str, value: Any) -> None:
-    made = flow(every)
     said = []
     with pytest.raises(ParameterError) as caught:
         made.to_deployment("d", parameters={name: value})
@@ -99,7 +101,6 @@ GOOD: dict[str, Any] = {
 
 
 def test_references_are_taken() -> None:
-    made = flow(every)
     assert made.to_deployment("d", parameters=GOOD).parameters == GOOD
     check(GOOD, made.parameters, complete=False)
 
@@ -115,7 +116,7 @@ def test_what_pydantic_hides_is_no_parameter_of_a_deployment(value: Any) -> None
     with pytest.raises(ParameterError, match="only a mask would arrive"):
         worded.to_deployment("d", parameters={"word": value})
     with pytest.raises(ParameterError, match="secret:NAME"):
-        flow(every).to_deployment("d", parameters={"login": Login(user="u", password=SecretStr(CANARY))})
+        made.to_deployment("d", parameters={"login": Login(user="u", password=SecretStr(CANARY))})
 
 
 def test_the_schema_shows_no_secret_and_says_how_to_give_one() -> None:
@@ -182,7 +183,6 @@ def test_a_secret_written_into_the_code_is_an_error_where_it_stands(make: Any) -
 
 
 def test_a_wrong_value_among_secrets_is_not_shown() -> None:
-    made = flow(every)
     with pytest.raises(ParameterError) as caught:
         made.validate_parameters(
             {
@@ -196,7 +196,6 @@ def test_a_wrong_value_among_secrets_is_not_shown() -> None:
 
 
 def test_the_mask_of_a_value_that_was_not_stored_is_no_value() -> None:
-    made = flow(every)
     shown = made.serialize_parameters({"hidden": SecretStr(CANARY)})
     with pytest.raises(ParameterError, match="'hidden' was not stored with the run"):
         made.signature.validated({**dict.fromkeys(made.signature.parameters), **shown})

@@ -8,7 +8,6 @@ import inspect
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace import plugins, settings
+from millrace.deployments.variable import Variable, variable_of
 from millrace.entrypoints import EntrypointType
 from millrace.errors import EntrypointError
 from millrace.notebooks import live
@@ -58,31 +58,32 @@ def of_flow(flow: Any, kind: EntrypointType = EntrypointType.FILE_PATH) -> Sourc
         EntrypointError: nobody else could find it.
         ClosureError: it is defined in cells, and one of the names it needs cannot be shipped.
     """
-    function = getattr(flow, "fn", flow)
-    module = sys.modules.get(function.__module__)
-    name = _variable(flow, function)
+    at = variable_of(flow)
     if kind is EntrypointType.NOTEBOOK_PATH:
-        return of_notebook_flow(_open_book(name), name)
+        return of_notebook_flow(_open_book(at.name), at.name)
     if kind is EntrypointType.MODULE_PATH:
-        if function.__module__ == "__main__":
+        if at.module == "__main__":
             raise EntrypointError(
-                f"The flow {name!r} is in the main script, which has no module path. Import it from a module, or "
+                f"The flow {at.name!r} is in the main script, which has no module path. Import it from a module, or "
                 "deploy it by its file."
             )
-        return Source(None, f"{function.__module__}.{name}", _hash_of(_file(function)), Path.cwd())
-    if function.__module__ == "__main__" and live.in_kernel():
-        return _exported(flow, name)
-    file = _file(function)
-    if file is None or file.suffix != ".py":
+        return Source(None, _dotted(at), _hash_of(at.file), Path.cwd())
+    if at.cell:
+        return _exported(flow, at.name)
+    if at.file is None or at.file.suffix != ".py":
         raise EntrypointError(
-            f"The flow {name!r} was defined interactively, so no other process can load it. Put it into a file, or "
+            f"The flow {at.name!r} was defined interactively, so no other process can load it. Put it into a file, or "
             "into a cell of a notebook with %load_ext millrace."
         )
-    if package := getattr(module, "__package__", None):
+    if at.package and at.module != "__main__":
         # A member of a package: as a lone file its relative imports would fail.
-        root = file.parents[package.count(".") + 1]
-        return Source(root, f"{function.__module__}.{name}", _hash_of(file), root)
-    return Source(file.parent, f"{file.name}:{name}", _hash_of(file), file.parent)
+        root = at.file.parents[at.package.count(".") + 1]
+        return Source(root, _dotted(at), _hash_of(at.file), root)
+    return Source(at.file.parent, f"{at.file.name}:{at.name}", _hash_of(at.file), at.file.parent)
+
+
+def _dotted(at: Variable) -> str:
+    return f"{at.module}{':' if '.' in at.name else '.'}{at.name}"
 
 
 def _open_book(name: str) -> Path:
@@ -96,20 +97,6 @@ def _open_book(name: str) -> Path:
             "the flow from the cells."
         )
     return book
-
-
-def _variable(flow: Any, function: Any) -> str:
-    names = getattr(function, "__globals__", {})
-    own: str = function.__name__
-    if "<locals>" in function.__qualname__ and names.get(own) is not flow:
-        raise EntrypointError(
-            f"The flow {own!r} is defined inside {function.__qualname__.partition('.')[0]!r}; a worker can only find "
-            "what stands at the top level of a file. Move it there."
-        )
-    if names.get(own) is flow:
-        return own
-    # IPython keeps results under _ and __: names of its own, not of the notebook.
-    return next((name for name, value in names.items() if value is flow and not name.startswith("_")), own)
 
 
 def _file(function: Any) -> Path | None:
