@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace import plugins
-from millrace.entrypoints import Entrypoint, located, parse
+from millrace.entrypoints import Entrypoint, located, missing, parse
 from millrace.errors import EntrypointError, MissingFlow, UnspecifiedFlow
 from millrace.expressions import Expressions, Unreadable
 
@@ -167,17 +167,16 @@ def find(entrypoint: str | Entrypoint, directory: Path | str | None = None) -> D
     tree = _parsed(path)
     flows = [one for one in _all(tree, parsed, path) if one.is_flow]
     if parsed.name is None:
-        flows = [one for one in flows if "." not in one.variable]  # a method is meant only where it is named
-        if len(flows) > 1:
+        meant = [one for one in flows if "." not in one.variable]  # a method is meant only where it is named
+        if len(meant) > 1:
             names = ", ".join(one.variable for one in flows)
-            raise UnspecifiedFlow(f"{path} holds several flows: {names}. Name one: {parsed}:{flows[0].variable}.")
-        if not flows:
+            raise UnspecifiedFlow(f"{path} holds several flows: {names}. Name one: {parsed}:{meant[0].variable}.")
+        if not meant:
             raise MissingFlow(f"{path} holds no flow. Decorate a function with @flow.")
-        return flows[0]
+        return meant[0]
     named = [one for one in _all(tree, parsed, path) if one.variable == parsed.name]
     if not named:
-        held = f"It holds: {', '.join(one.variable for one in flows)}." if flows else "It holds no flow."
-        raise MissingFlow(f"There is no flow {parsed.name!r} in {path}. {held}")
+        raise MissingFlow(missing(parsed, str(path), {one.variable: one.options(["name"])["name"] for one in flows}))
     return next((one for one in reversed(named) if one.is_flow), named[-1])
 
 

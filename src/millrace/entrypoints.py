@@ -22,7 +22,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.abc import Loader
@@ -316,7 +316,8 @@ def _flow_in(module: ModuleType, parsed: Entrypoint) -> Runnable:
         own = own_flows(module)
         if len(own) > 1:
             raise UnspecifiedFlow(
-                f"{where} holds several flows: {', '.join(own)}. Name one, as in {parsed}:{next(iter(own))}."
+                f"{where} holds several flows: {', '.join([*own, *_methods(module)])}. Name one, as in "
+                f"{parsed}:{next(iter(own))}."
             )
         if not own:
             raise MissingFlow(f"{where} holds no flow. Decorate a function with @flow.")
@@ -359,18 +360,31 @@ def _methods(module: ModuleType) -> dict[str, Any]:
 
 def _missing(parsed: Entrypoint, where: str, found: object, flows: dict[str, Any]) -> str:
     name = str(parsed.name)
-    called = next((variable for variable, flow in flows.items() if getattr(flow, "name", None) == name), None)
-    if called is not None and not callable(found):
-        meant = Entrypoint(parsed.kind, parsed.location, called)
-        return f"{name!r} is the name of the flow {called} in {where}, and an entrypoint names the variable: {meant}."
     if isinstance(found, type):
         methods = [variable for variable in flows if variable.startswith(f"{name}.")]
         remedy = f"Name a method: {', '.join(methods)}." if methods else "Decorate a method with @flow, and name it."
         return f"{name!r} in {where} is a class and no flow. {remedy}"
     if callable(found):
         return f"{name!r} in {where} is a function but no flow. Decorate it with @flow."
+    return missing(parsed, where, {variable: getattr(flow, "name", "") for variable, flow in flows.items()})
+
+
+def missing(parsed: Entrypoint, where: str, flows: Mapping[str, str]) -> str:
+    """What to say where no variable has the name of an entrypoint.
+
+    Args:
+        parsed: the entrypoint.
+        where: the file or module.
+        flows: the names of the flows that it holds, by variable.
+    """
+    called = next((variable for variable, name in flows.items() if name == parsed.name), None)
+    if called is not None:
+        meant = Entrypoint(parsed.kind, parsed.location, called)
+        return (
+            f"{parsed.name!r} is the name of the flow {called} in {where}; an entrypoint names the variable: {meant}."
+        )
     held = f"It holds: {', '.join(flows)}." if flows else "It holds no flow; decorate a function with @flow."
-    return f"There is no flow {name!r} in {where}. {held}"
+    return f"There is no flow {parsed.name!r} in {where}. {held}"
 
 
 __all__ = [
@@ -381,6 +395,7 @@ __all__ = [
     "is_flow",
     "load",
     "located",
+    "missing",
     "own_flows",
     "parse",
 ]

@@ -339,7 +339,7 @@ def load_flow_from_flow_run(
 ) -> Flow[Any, Any]:
     """The flow of a run, from the code of its deployment.
 
-    The deployment's pull steps are performed first; the process then works where the code is.
+    The deployment's pull steps are performed first; where there are some, the process then works where they end.
 
     Args:
         flow_run: the run.
@@ -365,9 +365,10 @@ def load_flow_from_flow_run(
     if not deployment.entrypoint:
         raise InvalidInput(f"The deployment {deployment.name!r} has no entrypoint. Deploy it again.")
     base = storage_base_path or os.environ.get("MILLRACE__STORAGE_BASE_PATH")
-    if not ignore_storage:
-        os.chdir(steps.pull(_based(deployment, base), flow_run))
-    return _loaded(deployment.entrypoint, use_placeholder_flow, _of_function)
+    directory = None if ignore_storage else steps.pull(_based(deployment, base), flow_run)
+    if directory is not None and deployment.pull_steps:
+        os.chdir(directory)
+    return _loaded(deployment.entrypoint, use_placeholder_flow, _of_function, directory)
 
 
 def _based(deployment: Deployment, base: str | None) -> Deployment:

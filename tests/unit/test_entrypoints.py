@@ -127,7 +127,7 @@ def test_what_stands_there_is_told_for_what_it_is(tmp_path: Path) -> None:
     for name, said in [
         ("K", r"'K' in .* is a class and no flow\. Name a method: K\.m\."),
         ("Empty", "is a class and no flow. Decorate a method with @flow"),
-        ("bee", r"'bee' is the name of the flow b in .*, and an entrypoint names the variable: kinds\.py:b"),
+        ("bee", r"'bee' is the name of the flow b in .*; an entrypoint names the variable: kinds\.py:b"),
         ("c", r"It holds: b, K\.m\."),
     ]:
         with pytest.raises(MissingFlow, match=said):

@@ -538,6 +538,36 @@ def test_declarations_of_a_file() -> None:
         declarations.flows_of(file)
 
 
+NAMED = """
+from millrace import flow
+
+class Jobs:
+    @flow(name="job")
+    @staticmethod
+    def run(): ...
+
+@flow(name="night-etl")
+def first(): ...
+
+@flow
+def second(): ...
+"""
+
+
+@pytest.mark.parametrize("look", [load_flow_from_entrypoint, load_flow_arguments_from_entrypoint, is_entrypoint_async])
+def test_reading_and_running_say_the_same_of_a_flow_that_is_not_there(look: Any) -> None:
+    write("named.py", NAMED)
+    with pytest.raises(MissingFlow, match=r"'night_etl' in .*\. It holds: .*first.*"):
+        look("named.py:night_etl")
+    write("worded.py", NAMED.replace("night-etl", "nightly").replace('"job"', '"daily"'))
+    with pytest.raises(MissingFlow, match=r"'nightly' is the name of the flow first in .*variable: worded\.py:first\."):
+        look("worded.py:nightly")
+    with pytest.raises(MissingFlow, match=r"'daily' is the name of the flow Jobs\.run in"):
+        look("worded.py:daily")
+    with pytest.raises(UnspecifiedFlow, match=r"Jobs\.run"):
+        look("worded.py")
+
+
 # -- of a deployment
 
 
@@ -561,6 +591,7 @@ def test_the_flow_of_a_run_from_a_path(here: Path) -> None:
     run, client = _deployed(entrypoint="etl_by_path.py:plain", path="$STORAGE_BASE_PATH/code")
     found = load_flow_from_flow_run(run, client=client, storage_base_path=str(here))
     assert found.log_prints and found.fn(1) == 2, "a plain function becomes a flow"
+    assert Path.cwd() == here, "nobody asked for another working directory"
 
 
 def test_a_run_whose_code_nobody_knows() -> None:

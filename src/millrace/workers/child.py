@@ -136,6 +136,7 @@ def _run(client: ChildClient, flow_run_id: UUID, lease: Lease | None) -> int:
 def _loaded(client: ChildClient, flow_run: FlowRun) -> entrypoints.Runnable:
     deployment = _deployment(client, flow_run)
     directory = steps.pull(deployment, flow_run)
+    steps.work_in(directory, deployment, flow_run)
     with told_by(origin_of(deployment.pull_steps or []), directory):
         return entrypoints.load(str(deployment.entrypoint), directory, made_of=_of_function)
 

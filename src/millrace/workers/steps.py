@@ -17,8 +17,6 @@ from millrace.storage.local import SET_DIRECTORY
 def pull(deployment: Deployment, flow_run: FlowRun) -> Path:
     """Perform a deployment's pull steps.
 
-    Without a job variable `working_dir` the run works where its code is; with one it stays where it was started.
-
     Args:
         deployment: the deployment.
         flow_run: the run.
@@ -41,6 +39,16 @@ def pull(deployment: Deployment, flow_run: FlowRun) -> Path:
         if len(wanted) == 1 and next(iter(wanted[0])).endswith(".set_working_directory"):  # where it was deployed from
             raise EntrypointError(f"{error} Deploy it again from this machine.") from None
         raise
+    return directory
+
+
+def work_in(directory: Path, deployment: Deployment, flow_run: FlowRun) -> None:
+    """Without a job variable `working_dir` the run works where its code is; with one it stays where it was started.
+
+    Args:
+        directory: where its code is.
+        deployment: the deployment.
+        flow_run: the run.
+    """
     if "working_dir" not in merge(deployment.job_variables, flow_run.job_variables):
         os.chdir(directory)
-    return directory
