@@ -315,10 +315,8 @@ def _flow_in(module: ModuleType, parsed: Entrypoint) -> Runnable:
     if parsed.name is None:
         own = own_flows(module)
         if len(own) > 1:
-            raise UnspecifiedFlow(
-                f"{where} holds several flows: {', '.join([*own, *_methods(module)])}. Name one, as in "
-                f"{parsed}:{next(iter(own))}."
-            )
+            names = ", ".join([*own, *_methods(module)])
+            raise UnspecifiedFlow(f"{where} holds several flows: {names}. Name one, as in {parsed}:{next(iter(own))}.")
         if not own:
             raise MissingFlow(f"{where} holds no flow. Decorate a function with @flow.")
         return cast("Runnable", next(iter(own.values())))
