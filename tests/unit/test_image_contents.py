@@ -269,7 +269,7 @@ def test_a_failing_step_is_told_with_its_last_lines() -> None:
     events = [
         *STEPS,
         *({"stream": f"line {n}\n"} for n in range(50)),
-        {"stream": "half a "},
+        {"stream": "\x1b[91mhalf a \x1b[0m"},
         {"stream": "line"},
         {"errorDetail": {"code": 2, "message": "returned a non-zero code: 2"}, "error": "returned a non-zero code: 2"},
         {"stream": "never read"},

@@ -106,4 +106,6 @@ def test_arguments_that_are_ours_are_refused() -> None:
         DockerImage("flows", fileobj=b"")
     with pytest.raises(NotSupported, match="buildx"):
         DockerImage("flows", build_backend="buildx")
+    with pytest.raises(InvalidInput, match="'V' must be a text; got 1: write '1'"):
+        DockerImage("flows", buildargs={"V": 1})
     assert docker.DockerImage is DockerImage

@@ -76,6 +76,9 @@ class DockerImage:
             image_names.checked_tag(one)
         if refused := sorted(_OURS & set(build_kwargs)):
             raise InvalidInput(f"{', '.join(map(repr, refused))} of a build cannot be given: Millrace says it.")
+        for argument, value in (build_kwargs.get("buildargs") or {}).items():
+            if not isinstance(value, str):
+                raise InvalidInput(f"The build argument {argument!r} must be a text; got {value!r}: write '{value}'.")
         namespace = settings.current().default_docker_build_namespace
         self.name = image_names.in_namespace(repository, namespace)
         self.tag = tag or given or image_names.tag_of_now()
@@ -173,7 +176,7 @@ class DockerImage:
         more = {key: value for key, value in self.build_kwargs.items() if key != "context"}
         if on_top:
             more = {key: more[key] for key in ("platform", "labels", "network_mode") if key in more}
-        arguments = {"rm": True, **more, **given}
+        arguments = {"rm": True, "forcerm": True, **more, **given}
         reading = Reading(self._shown(f"Building {reference}"))
         try:
             with reading.shown:

@@ -18,6 +18,8 @@ from rich.text import Text
 from millrace.notebooks import live
 
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""The engine marks what a step writes to stderr; programs have colours of their own."""
 _LAST = 20
 _PACE = 0.5
 
@@ -224,7 +226,7 @@ class Reading:
             self._rest = ""
             self.shown.step(f"Step {self.number}/{self.steps}: {self.line}")
             return
-        *whole, self._rest = (self._rest + text).split("\n")
+        *whole, self._rest = (self._rest + _COLOUR.sub("", text)).split("\n")
         for line in whole:
             said = line.rpartition("\r")[2].rstrip()
             if said.strip() == "---> Using cache":
