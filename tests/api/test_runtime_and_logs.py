@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib
+import io
 import logging
 import multiprocessing
+import re
 import subprocess
 import sys
 import threading
@@ -520,7 +522,7 @@ def test_lines_are_not_shown_twice_when_the_user_shows_them(client: Client, caps
         logging.getLogger().removeHandler(mine)
     out, err = capsys.readouterr()
     assert out == "printed-once\n" and err.count("read 10 rows") == 1 and "printed" not in err
-    assert all(line.startswith("MINE ") for line in err.splitlines())
+    assert [line for line in err.splitlines() if line.startswith("MINE ")] == ["MINE an extra line"]
     texts = [text for _, text, _ in lines(client, run_of(client, "speaks").id)]
     assert texts.count("printed-once") == 1 and texts.count("read 10 rows") == 1
 
@@ -548,8 +550,10 @@ class Unspeakable:
 def test_a_line_that_cannot_be_formatted_fails_nothing(
     client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("millrace.flow_runs", "millrace.task_runs"):  # pytest's own handler raises
-        monkeypatch.setattr(logging.getLogger(name), "propagate", False)
+    for name in ("", "millrace.flow_runs", "millrace.task_runs"):  # pytest's own handlers raise
+        logger = logging.getLogger(name)
+        ours = [one for one in logger.handlers if getattr(one, "of_millrace", False)]
+        monkeypatch.setattr(logger, "handlers", ours)
 
     @task
     def miscounts() -> int:
@@ -581,3 +585,47 @@ def test_a_handle_gives_the_lines_that_were_logged_just_now(client: Client) -> N
         assert run is not None
         told = [line.message for line in millrace.RunHandle(run).logs()]
         assert told == ["Flow 'says' begins", f"number {number}", "Ended: Completed"]
+
+
+def test_a_root_handler_of_somebody_else_changes_nothing_on_the_screen(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = logging.FileHandler(tmp_path / "all.log")
+    file.setFormatter(logging.Formatter("file: %(message)s"))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stderr), file])
+    ours = io.StringIO()
+    own = logging.StreamHandler(ours)
+
+    @task
+    def steps() -> None:
+        get_run_logger().info("in the task")
+
+    @flow(name="beside a root handler", log_prints=True)
+    def job() -> None:
+        get_run_logger().info("read %d rows", 7)
+        print("printed")
+        logging.getLogger("somebody.else").error("their own")
+        steps()
+
+    logging.getLogger("millrace").addHandler(own)
+    try:
+        job()
+    finally:
+        logging.getLogger("millrace").removeHandler(own)
+    shown = capfd.readouterr()
+    lines = shown.err.splitlines()
+    assert [one for one in lines if "rows" in one] == [
+        one for one in lines if re.search(r"Flow run '.*' - read 7 rows$", one)
+    ]
+    assert (
+        len([one for one in lines if "rows" in one]) == 1 and len([one for one in lines if "in the task" in one]) == 1
+    )
+    assert "their own" in lines and shown.out == "printed\n" and "printed" not in shown.err
+    said = (tmp_path / "all.log").read_text().splitlines()
+    assert [said.count(f"file: {one}") for one in ("read 7 rows", "printed", "in the task", "their own")] == [1] * 4
+    assert ours.getvalue().splitlines().count("read 7 rows") == 1
+
+
+def test_what_a_run_logs_is_captured_once_by_pytest(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    speaks()
+    assert caplog.messages.count("read 10 rows") == 1

@@ -12,13 +12,14 @@ import time
 from typing import Any
 
 from millrace.engine.context import FlowRunContext
-from millrace.engine.logs import line_text, on_screen, run_of
+from millrace.engine.log_handlers import on_screen
+from millrace.engine.logs import line_text, run_of
 
 _COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31", logging.DEBUG: "2"}
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes lines of runs to the screen, unless the user's own logging does.
+    """Writes lines of runs to the screen, unless a handler that the user gave to their logger does.
 
     Args:
         level: the lowest level that is shown.

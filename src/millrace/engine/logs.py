@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from millrace.engine.context import FlowRunContext, TaskRunContext, run_logger
+from millrace.engine.log_handlers import on_screen
 from millrace.engine.secrecy import masked
 from millrace.errors import InvalidInput, MillraceError
 from millrace.schema.fields import new_id
@@ -264,27 +265,6 @@ def run_of(record: logging.LogRecord) -> tuple[FlowRunContext | None, TaskRunCon
     found = record.__dict__
     flow = found.get("millrace_flow") or FlowRunContext.get() or _of_process
     return flow, found["millrace_task"] if "millrace_task" in found else TaskRunContext.get()
-
-
-_STANDARD = ("stdout", "stderr", "__stdout__", "__stderr__")
-
-
-def on_screen(record: logging.LogRecord) -> bool:
-    """Whether a handler of the user's own writes this line to the screen.
-
-    Args:
-        record: the line.
-    """
-    logger: logging.Logger | None = logging.getLogger(record.name)
-    while logger is not None:
-        for handler in logger.handlers:
-            if getattr(handler, "of_millrace", False) or record.levelno < handler.level:
-                continue
-            stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
-            if stream is not None and any(stream is getattr(sys, name) for name in _STANDARD):
-                return True
-        logger = logger.parent if logger.propagate else None
-    return False
 
 
 def line_text(record: logging.LogRecord, form: Callable[[logging.LogRecord], str]) -> str:

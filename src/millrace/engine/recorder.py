@@ -21,6 +21,7 @@ from millrace.client.locate import connect, revive
 from millrace.client.unsent import unsent
 from millrace.engine.console import ConsoleHandler
 from millrace.engine.context import FlowRunContext, run_of_worker, run_thread
+from millrace.engine.log_handlers import show_alone
 from millrace.engine.logs import RunHandler, Spool, ship
 from millrace.errors import LeaseLost, MillraceError
 from millrace.schema.events import Event
@@ -198,8 +199,11 @@ def recorder() -> Recorder:
             logger.removeHandler(old)
         logger.addHandler(RunHandler(found.dirty))
         # What a run's own process says is captured and sent already, and a kernel's is in the notebook.
-        if here.log_console != "OFF" and run_of_worker() is None:
+        shown = here.log_console != "OFF" and run_of_worker() is None
+        if shown:
             logger.addHandler(ConsoleHandler(here.log_console))
+        if name not in extra:
+            show_alone(logger, shown)
     return found
 
 
