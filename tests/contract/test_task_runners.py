@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -629,6 +630,23 @@ def test_an_exception_that_cannot_travel_is_described(elsewhere: TaskRunner) -> 
     found = failing()
     assert isinstance(found, RunFailed) and "Locked: locked" in str(found)
     assert any("raise Locked" in note for note in found.__notes__)
+
+
+def test_a_traceback_shows_lines_of_the_user_only(elsewhere: TaskRunner) -> None:
+    @task
+    def fails() -> None:
+        raise LookupError("in there")
+
+    @flow(task_runner=elsewhere)
+    def failing() -> Any:
+        return fails.submit().result()
+
+    with pytest.raises(LookupError) as caught:
+        failing()
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    shown = [frame.f_code.co_name for frame in frames if "__tracebackhide__" not in frame.f_locals]
+    assert shown == ["test_a_traceback_shows_lines_of_the_user_only", "failing"]
+    assert any('raise LookupError("in there")' in note for note in caught.value.__notes__)
 
 
 def test_a_keyboard_interrupt_in_there_is_no_end_of_the_world(elsewhere: TaskRunner) -> None:

@@ -25,7 +25,7 @@ _PLACE = "millrace_place"
 
 
 def own(error: E) -> E:
-    """The same exception, its traceback beginning where the user's code begins.
+    """The same exception, its traceback beginning where the user's code begins; empty if that is in another process.
 
     Args:
         error: raised by the user's function, through the engine.
@@ -33,7 +33,7 @@ def own(error: E) -> E:
     found: TracebackType | None = error.__traceback__
     while found is not None and found.tb_frame.f_code.co_filename.startswith(_OURS):
         found = found.tb_next
-    return error.with_traceback(found) if found is not None else error
+    return error.with_traceback(found) if found is not None or _sent_place(error) is not None else error
 
 
 def of_user(error: BaseException) -> str:
