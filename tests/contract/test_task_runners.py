@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -40,7 +42,15 @@ from millrace import (
 from millrace.client.synchronous import Client
 from millrace.engine.recorder import recorder
 from millrace.engine.runners import TaskRunner
-from millrace.errors import CannotTravel, RunCancelled, RunFailed, RunTimedOut, UpstreamFailed, WorkerDied
+from millrace.errors import (
+    AlreadyExists,
+    CannotTravel,
+    RunCancelled,
+    RunFailed,
+    RunTimedOut,
+    UpstreamFailed,
+    WorkerDied,
+)
 from millrace.schema.runs import FlowRun, TaskRun
 from millrace.schema.states import StateType
 
@@ -484,14 +494,16 @@ def test_the_contexts_are_there(runner: TaskRunner, client: Client) -> None:
     assert set(recorded.tags) == {"own", "outer"}
 
 
-def test_secrets_and_slots_are_there(runner: TaskRunner, client: Client) -> None:
+@pytest.mark.parametrize("limited", [concurrency, importlib.import_module("millrace.concurrency")])
+def test_secrets_and_slots_are_there(runner: TaskRunner, client: Client, limited: Any) -> None:
     database = f"database-{kind_of(runner)}"
-    client.create_limit(name=database, limit=1)
+    with suppress(AlreadyExists):
+        client.create_limit(name=database, limit=1)
     Secret("hunter22").save("db", overwrite=True)
 
     @task(log_prints=True)
     def connects(loaded: Secret, named: Secret) -> list[str]:
-        with concurrency(database):
+        with limited(database):
             print(f"with {loaded.get()}")
             return [loaded.get(), named.get()]
 

@@ -185,7 +185,7 @@ def test_what_waits_is_previewed_and_looking_is_not_polling(cli: Cli, pool: str)
     now = cli("deployment", "run", "greet/d", "-o", "json").json
     later = cli("deployment", "run", "greet/d", "--at", "2099-01-01T00:00Z", "-o", "json").json
     assert [one["id"] for one in cli("work-pool", "preview", pool, "-o", "json").json] == [now["id"]]
-    words = ["work-queue", "preview", "default", "-p", pool, "--hours", "2000000", "-o", "json"]
+    words = ["work-queue", "preview", "default", "-p", pool, "--hours", "999999", "-o", "json"]
     assert [one["id"] for one in cli(*words).json] == [now["id"], later["id"]]
     assert later["name"] in cli("work-queue", "read-runs", "default", "-p", pool).out
     assert cli("work-pool", "inspect", pool, "-o", "json").json["status"] == "NOT_READY"

@@ -8,6 +8,7 @@ Python lets `millrace.concurrency` mean only one thing once the package is loade
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,9 @@ from millrace.errors import ConcurrencySlotsLost as ConcurrencySlotsLost
 class _Concurrency(ModuleType):
     def __call__(self, *arguments: Any, **options: Any) -> Slots:
         return concurrency(*arguments, **options)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return import_module, (self.__name__,)  # tasks that use it travel to other processes
 
 
 sys.modules[__name__].__class__ = _Concurrency
