@@ -24,6 +24,7 @@ from millrace.storage import GitRepository, LocalStorage, RemoteStorage, storage
 from millrace.storage import steps as pull_steps
 from millrace.storage.git import STEP
 from millrace.workers.steps import pull
+from object_stores import azure, forget, google
 from repositories import commit, git, s3, served
 
 TOKEN = "a-very-secret-token"
@@ -51,12 +52,24 @@ def bucket() -> Iterator[dict[str, Any]]:
         yield {"key": "test", "secret": "test", "endpoint_url": url}
 
 
-def _in_s3(files: dict[str, str], bucket: dict[str, Any], name: str) -> RemoteStorage:
-    store = fsspec.filesystem("s3", skip_instance_cache=True, **bucket)
+@pytest.fixture(scope="module")
+def gs() -> Iterator[dict[str, Any]]:
+    with google() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def az() -> Iterator[dict[str, Any]]:
+    with azure() as found:
+        yield found
+
+
+def _in_bucket(scheme: str, files: dict[str, str], bucket: dict[str, Any], name: str) -> RemoteStorage:
+    store = fsspec.filesystem(scheme, skip_instance_cache=True, **bucket)
     store.mkdir(name)
     for path, text in files.items():
         store.pipe_file(f"{name}/code/{path}", text.encode())
-    return RemoteStorage(f"s3://{name}/code", **bucket)
+    return RemoteStorage(f"{scheme}://{name}/code", **bucket)
 
 
 def _in_memory(files: dict[str, str], name: str) -> RemoteStorage:
@@ -66,7 +79,7 @@ def _in_memory(files: dict[str, str], name: str) -> RemoteStorage:
     return RemoteStorage(f"memory://{name}/code")
 
 
-@pytest.fixture(params=["local", "git", "memory", "s3"])
+@pytest.fixture(params=["local", "git", "memory", "s3", "gs", "az"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Callable[[dict[str, str]], object]]:
     """A storage that holds FILES, and what changes it."""
     name = f"b{os.getpid()}-{request.node.name.partition('[')[0].replace('_', '-')}"[:60]
@@ -86,10 +99,10 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Callabl
         return GitRepository(f"file://{place}"), lambda files: commit(place, files)
     if request.param == "memory":
         return _in_memory(FILES, name), lambda files: _in_memory(files, name)
-    bucket = request.getfixturevalue("bucket")
-    store = fsspec.filesystem("s3", skip_instance_cache=True, **bucket)
+    bucket = request.getfixturevalue("bucket" if request.param == "s3" else request.param)
+    store = fsspec.filesystem(request.param, skip_instance_cache=True, **bucket)
     change = lambda files: [store.pipe_file(f"{name}/code/{p}", t.encode()) for p, t in files.items()]  # noqa: E731
-    return _in_s3(FILES, bucket, name), change
+    return _in_bucket(request.param, FILES, bucket, name), change
 
 
 # -- every storage
@@ -103,7 +116,7 @@ def test_a_pull_gives_the_code_as_it_is_now(stored: Any, tmp_path: Path) -> None
     assert (storage.pull(tmp_path / "run-2") / "flows/etl.py").read_text() == "VALUE = 22\n"
 
 
-@pytest.mark.parametrize("stored", ["git", "memory", "s3"], indirect=True)
+@pytest.mark.parametrize("stored", ["git", "memory", "s3", "gs", "az"], indirect=True)
 def test_what_one_run_writes_no_other_finds(stored: Any, tmp_path: Path) -> None:
     storage, _ = stored
     first = storage.pull(tmp_path / "run-1")
@@ -114,7 +127,7 @@ def test_what_one_run_writes_no_other_finds(stored: Any, tmp_path: Path) -> None
     assert not (second / "flows" / "out.txt").exists()
 
 
-@pytest.mark.parametrize("stored", ["git", "s3"], indirect=True)
+@pytest.mark.parametrize("stored", ["git", "s3", "gs", "az"], indirect=True)
 def test_pulls_at_the_same_time_do_not_disturb_each_other(stored: Any, tmp_path: Path) -> None:
     storage, change = stored
     problems: list[str] = []
@@ -139,7 +152,7 @@ def test_pulls_at_the_same_time_do_not_disturb_each_other(stored: Any, tmp_path:
 
 def test_the_step_it_prints_pulls_the_same(stored: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, _ = stored
-    if isinstance(storage, RemoteStorage) and storage.settings:
+    if isinstance(storage, RemoteStorage) and "secret" in storage.settings:
         storage.settings = {**storage.settings, "secret": "{{ $TEST_S3_SECRET }}"}
         monkeypatch.setenv("TEST_S3_SECRET", "test")
     found = pull_steps.perform([storage.to_pull_step()], tmp_path / "run")
@@ -202,7 +215,7 @@ def test_a_source_that_means_nothing_is_refused(text: Any) -> None:
 
 @pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("az", "adlfs")])
 def test_a_missing_package_is_named(scheme: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
+    forget(package, monkeypatch)
     with pytest.raises(PluginMissing, match=f"pip install {package}"):
         RemoteStorage(f"{scheme}://bucket/flows").pull(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Every storage of results keeps the same promises: a directory, memory, and an S3 that answers over HTTP."""
+"""Every storage of results keeps the same promises: a directory, memory, and object stores that answer over HTTP."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from buckets import bucket
 from millrace.engine.results import ResultStore, store_for
 from millrace.errors import InvalidInput, PluginMissing, StorageUnavailable, UnreadableResult
+from object_stores import azure, forget, google
 
 SERIALIZERS = ["json", "pickle", "compressed/json", "compressed/pickle"]
 
@@ -32,10 +33,26 @@ def s3() -> Iterator[str]:
         yield f"{url}/of/runs"
 
 
-@pytest.fixture(params=["directory", "file url", "memory", "s3"])
+@pytest.fixture(scope="module")
+def gs() -> Iterator[str]:
+    """The URL of a bucket on an emulator of Google Cloud Storage."""
+    with google() as settings:
+        fsspec.filesystem("gs", **settings).mkdir("results")
+        yield "gs://results/of/runs"
+
+
+@pytest.fixture(scope="module")
+def az() -> Iterator[str]:
+    """The URL of a container on an emulator of Azure Blob Storage."""
+    with azure() as settings:
+        fsspec.filesystem("az", **settings).mkdir("results")
+        yield "az://results/of/runs"
+
+
+@pytest.fixture(params=["directory", "file url", "memory", "s3", "gs", "az"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "s3":
-        return f"{request.getfixturevalue('s3')}/{uuid4().hex}"
+    if request.param in ("s3", "gs", "az"):
+        return f"{request.getfixturevalue(request.param)}/{uuid4().hex}"
     return {
         "directory": str(tmp_path),
         "file url": f"file://{tmp_path}",
@@ -193,7 +210,7 @@ def test_a_storage_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("url", "package"), [("gs://b/p", "gcsfs"), ("az://c/p", "adlfs"), ("abfs://c/p", "adlfs")])
 def test_a_package_that_is_missing_is_named(url: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
+    forget(package, monkeypatch)
     with pytest.raises(PluginMissing, match=f"{url} needs the package {package}.*pip install {package}"):
         store_for(url)
 

@@ -24,6 +24,7 @@ def noted(fn):
 
 SCRIPT = """
 import json
+import cryptography.hazmat.bindings._rust  # puts a library of cffi among the modules, which has no names
 from bodies import body, noted
 from millrace import flow
 

@@ -70,11 +70,20 @@ def _namespaces(function: Any) -> Iterator[dict[str, Any]]:
     """Those of modules: where the function is defined, then all others, the main script last: it imports from them."""
     seen: set[int] = set()
     modules = [sys.modules.get(function.__module__), *(one for name, one in sys.modules.items() if name != "__main__")]
-    dicts = (object.__getattribute__(one, "__dict__") for one in modules if isinstance(one, ModuleType))
+    dicts = map(_names, modules)
     for names in (getattr(function, "__globals__", {}), *dicts, vars(sys.modules["__main__"])):
         if id(names) not in seen:
             seen.add(id(names))
             yield names
+
+
+def _names(module: Any) -> dict[str, Any]:
+    """The names of a module, without asking one that makes names when it is asked; of what only acts as one, none."""
+    try:
+        found = object.__getattribute__(module, "__dict__")
+    except AttributeError:  # a library of cffi
+        return {}
+    return found if isinstance(module, ModuleType) else {}
 
 
 def _variables(flow: Any, function: Any, names: dict[str, Any], cell: bool) -> Iterator[str]:
