@@ -82,7 +82,10 @@ def test_too_much_memory_an_exit_and_a_missing_image_are_told_apart(boxes: Boxes
     runs = [boxes.run(one) for one in (hungry, leaves, nowhere, refused)]
     first, second, third, fourth = (boxes.wait(run, seconds=WAIT).state for run in runs)
     assert first is not None and second is not None and third is not None and fourth is not None
-    assert fourth.type is StateType.CRASHED and "could not be started: TypeError: " in str(fourth.message)
+    assert (
+        fourth.type is StateType.CRASHED
+        and "could not be started: The settings of the container cannot be used" in str(fourth.message)
+    )
     assert first.type is StateType.CRASHED and "limit of 200 MiB of memory (exit code 137)" in str(first.message)
     assert second.type is StateType.CRASHED and "exited with code 3" in str(second.message)
     assert third.type is StateType.CRASHED and "'127.0.0.1:9/no/such:image' could not be pulled" in str(third.message)

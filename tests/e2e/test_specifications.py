@@ -191,11 +191,11 @@ def test_nothing_is_made_when_something_is_wrong(yard: Yard) -> None:
 
 
 def test_what_will_not_do_later_is_said_when_it_is_deployed(yard: Yard, cli: Run) -> None:
-    (yard.code / "far.py").write_text("import acme_only_there\n" + FLOW)
+    (yard.code / "far.py").write_text("import acme_installed_elsewhere\n" + FLOW)
     code, out, err = cli("deploy", "far.py:etl", "--pool", POOL, "--job-variable", "workng_dir=x")
     said = " ".join((out + err).split())
     assert code == 0, said
-    assert "far.py:etl cannot be imported here: ModuleNotFoundError: No module named 'acme_only_there'" in said
+    assert "far.py:etl cannot be imported here: ModuleNotFoundError: No module named 'acme_installed_elsewhere'" in said
     assert "takes no job variable 'workng_dir' (did you mean 'working_dir'?)" in said
 
 

@@ -75,16 +75,16 @@ def test_secrets_are_seen_without_running_the_file() -> None:
         "hidden.py",
         "import nobody_has_this, pydantic\nfrom pydantic import SecretStr\nfrom millrace import Secret, flow\n"
         "@flow\ndef job(a: SecretStr, b: Secret, c: 'pydantic.SecretStr | None' = None,"
-        " d: SecretStr = 'hunter22'): ...\n"
-        "@flow\ndef bad(b: Secret = 'hunter22'): ...\n",
+        " d: SecretStr = 'kept-nowhere-91'): ...\n"
+        "@flow\ndef bad(b: Secret = 'kept-nowhere-91'): ...\n",
     )
     found = safe_load_flow_from_entrypoint("hidden.py:job")
     assert found is not None
     for name in "ab":
         assert found.parameters["properties"][name]["pattern"] == "^secret:.+"
     with pytest.raises(ParameterError, match="secret:NAME"):
-        found.to_deployment("d", parameters={"c": "hunter22"})
-    assert "hunter22" not in json.dumps(found.parameters)
+        found.to_deployment("d", parameters={"c": "kept-nowhere-91"})
+    assert "kept-nowhere-91" not in json.dumps(found.parameters)
     assert safe_load_flow_from_entrypoint("hidden.py:bad") is None
 
 
