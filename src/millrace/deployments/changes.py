@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from millrace.deployments.triggers import without_ids
 from millrace.errors import MillraceError
 from millrace.schema.automations import AutomationQuery
 from millrace.schema.deployments import Deployment
@@ -69,16 +70,11 @@ def _triggers(client: Any) -> dict[str, list[JsonObject]]:
         return {}
     found: dict[str, list[JsonObject]] = {}
     for one in automations:
-        said = _without_ids(one.model_dump(mode="json", exclude={"created", "updated"}))
+        said = one.model_dump(mode="json", exclude={"id", "created", "updated"})
+        said["trigger"] = without_ids(said["trigger"])
         for id in {str(id) for action in one.actions if (id := getattr(action, "deployment_id", None)) is not None}:
             found.setdefault(id, []).append(said)
     return found
-
-
-def _without_ids(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_ids(one) for key, one in value.items() if key != "id"}
-    return [_without_ids(one) for one in value] if isinstance(value, list) else value
 
 
 def changed(id: UUID | None, were: Mapping[UUID, Stored], are: Mapping[UUID, Stored]) -> str:

@@ -101,14 +101,19 @@ def declared(client: Any, deployment_id: UUID, name: str) -> list[JsonObject]:
             given = one.trigger.model_dump(mode="json", exclude_defaults=isinstance(one.trigger, EventTrigger))
             if re.fullmatch(rf"{re.escape(name)}__automation_\d+", str(said["name"])):
                 del said["name"]
-            found.append({**said, **_without_ids(given), **run})
+            found.append({**said, **without_ids(given), **run})
     return found
 
 
-def _without_ids(trigger: JsonObject) -> JsonObject:
+def without_ids(trigger: JsonObject) -> JsonObject:
+    """A trigger without the ids that the server gave to it and to its parts.
+
+    Args:
+        trigger: as it is stored.
+    """
     kept = {key: one for key, one in trigger.items() if key != "id"}
     if isinstance(parts := kept.get("triggers"), list):
-        kept["triggers"] = [_without_ids(part) for part in parts]
+        kept["triggers"] = [without_ids(part) for part in parts]
     return kept
 
 
