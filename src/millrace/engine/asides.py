@@ -12,13 +12,13 @@ from typing import Any
 
 from millrace.engine.alarms import Alarm
 from millrace.engine.context import FlowRunContext, TaskRunContext, run_thread
-from millrace.engine.interrupts import RunSuspended, Stopped
+from millrace.engine.interrupts import RunSuspended, Stopped, Terminated
 from millrace.engine.logs import prints_logged
 from millrace.engine.tracebacks import log_failure
 
 Aside = tuple[Callable[..., Any], tuple[Any, ...]]
 
-_FROM_OUTSIDE = (KeyboardInterrupt, asyncio.CancelledError, Alarm, Stopped, RunSuspended)
+_FROM_OUTSIDE = (KeyboardInterrupt, asyncio.CancelledError, Alarm, Stopped, RunSuspended, Terminated)
 """What stops the code around a run, whatever it is at; all else that an aside raises is its own."""
 
 
